@@ -200,17 +200,17 @@ type AskBody struct {
 // RulesBody sets what apply needs besides state and record. Zero values leave a
 // setting as it is. Version never falls.
 type RulesBody struct {
-	Version       int    `json:"version"`
-	Zone          string `json:"zone,omitempty"`          // IANA name of the time zone of dates
-	WindowMS      int64  `json:"windowMs,omitempty"`      // how long outcomes of commands are kept
-	FailMax       int    `json:"failMax,omitempty"`       // failed logins before an account is locked ...
-	FailWindowMS  int64  `json:"failWindowMs,omitempty"`  // ... within this time
-	SessionTTLMS  int64  `json:"sessionTtlMs,omitempty"`  // life of a session
-	SessionsMax   int    `json:"sessionsMax,omitempty"`   // sessions of one user; the oldest is dropped
-	FriendsMax    int    `json:"friendsMax,omitempty"`    // friends of one user
-	OutcomesMax   int    `json:"outcomesMax,omitempty"`   // changes of one user within the window
-	SeenAfterMS   int64  `json:"seenAfterMs,omitempty"`   // a session's "last seen" is at most this old
-	PendingMax    int    `json:"pendingMax,omitempty"`    // unfinished operations of one user
+	Version      int    `json:"version"`
+	Zone         string `json:"zone,omitempty"`         // IANA name of the time zone of dates
+	WindowMS     int64  `json:"windowMs,omitempty"`     // how long outcomes of commands are kept
+	FailMax      int    `json:"failMax,omitempty"`      // failed logins before an account is locked ...
+	FailWindowMS int64  `json:"failWindowMs,omitempty"` // ... within this time
+	SessionTTLMS int64  `json:"sessionTtlMs,omitempty"` // life of a session
+	SessionsMax  int    `json:"sessionsMax,omitempty"`  // sessions of one user; the oldest is dropped
+	FriendsMax   int    `json:"friendsMax,omitempty"`   // friends of one user
+	OutcomesMax  int    `json:"outcomesMax,omitempty"`  // changes of one user within the window
+	SeenAfterMS  int64  `json:"seenAfterMs,omitempty"`  // a session's "last seen" is at most this old
+	PendingMax   int    `json:"pendingMax,omitempty"`   // unfinished operations of one user
 }
 
 // ParseCommand reads the value of a record on commands. Only maru writes there,

@@ -4,6 +4,7 @@ package deps
 import (
 	_ "github.com/alecthomas/kong"
 	_ "github.com/compose-spec/compose-go/v2/loader"
+	_ "github.com/ccojocar/zxcvbn-go/data"
 	_ "github.com/gofrs/flock"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/pressly/goose/v3"
