@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // DefaultMinBytes is the length of the shortest password by default.
@@ -60,11 +58,11 @@ func (p *Policy) Check(userID string, password []byte) error {
 	if p.allowWeak {
 		return nil
 	}
-	text := strings.ToLower(string(nfc))
-	if _, ok := p.common[text]; ok {
+	text := string(nfc)
+	if _, ok := p.common[strings.ToLower(text)]; ok {
 		return ErrPasswordCommon
 	}
-	if strings.EqualFold(text, norm.NFC.String(userID)) {
+	if strings.EqualFold(text, userID) {
 		return ErrPasswordIsUser
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 const (
 	secretBytes        = 32   // of a secret that we make, and the fewest of one given to us
 	maxSecretText      = 4096 // bytes of its text, line end included
-	minDistinctInBytes = 12   // different byte values; 32 random bytes have fewer once in 10^17 times
+	minDistinctInBytes = 12   // different byte values; 32 random bytes have fewer less than once in 10^25 times
 )
 
 // ErrSecret says that a cluster secret cannot be used; the error that wraps it says what to do.

@@ -131,10 +131,11 @@ func parseToken(b []byte) (user, name string, issued time.Time, rest []byte, ok 
 	issued, b = unixTime(b[2:10]), b[10:]
 	var ids [2]string
 	for i := range ids {
-		if len(b) == 0 || b[0] == 0 || len(b) < 1+int(b[0]) {
+		if len(b) == 0 || b[0] == 0 || len(b) <= int(b[0]) {
 			return "", "", time.Time{}, nil, false
 		}
-		ids[i], b = string(b[1:1+b[0]]), b[1+b[0]:]
+		end := 1 + int(b[0]) // in bytes it would overflow at the longest id
+		ids[i], b = string(b[1:end]), b[end:]
 	}
 	return ids[0], ids[1], issued, b, true
 }
