@@ -1,0 +1,44 @@
+package fold
+
+import (
+	"maru"
+	"maru/internal/faultswitch"
+	"maru/record"
+)
+
+// accept decides on a command from another slot by its number in the stream from
+// there: the successor is accepted, what was accepted before is dropped, and a
+// number beyond is refused. A plain high-water mark would lose commands: when
+// Kafka refuses an output for good, later ones still arrive before the source
+// notices, starts over at its checkpoint and sends the missing one again.
+func (t *turn) accept(from *record.Stream) bool {
+	if from.Slot < 0 || from.Slot >= t.Partitions {
+		t.Skipped = true
+		return false
+	}
+	mark := &t.Marks[from.Slot]
+	switch {
+	case t.Off.Off(faultswitch.Inbox):
+	case from.N <= *mark:
+		t.Duplicate = true
+		return false
+	case from.N > *mark+1 && !t.Off.Off(faultswitch.DenseInbox):
+		t.Gap = true
+		return false
+	}
+	*mark = from.N
+	return true
+}
+
+// send emits a command to the home of another user, in the stream to its slot.
+func (t *turn) send(kind record.Kind, to string, body record.FriendBody) {
+	slot := maru.SlotOf(to, t.Partitions)
+	t.Out[slot]++
+	t.Outputs = append(t.Outputs, Output{
+		Topic: ToCommands, Partition: slot, Key: to, Time: t.in.Time,
+		Value: record.MustEncode(record.Command{
+			V: record.Version, Kind: kind, User: to, Friend: &body,
+			From: &record.Stream{Slot: t.Slot, N: t.Out[slot], Cause: t.in.Offset, Index: len(t.Outputs)},
+		}),
+	})
+}

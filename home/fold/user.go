@@ -1,0 +1,219 @@
+package fold
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"maru"
+	"maru/record"
+)
+
+// User is a user at home: the one copy of everything known about them. An
+// unregistered one keeps failed logins for an id that nobody has, so that such an
+// id behaves like any other.
+type User struct {
+	ID         string
+	Registered bool
+	Name       string
+	Status     string
+	Email      string
+	Admin      bool
+	Password   string // argon2id, PHC string format
+
+	CredentialVersion int64 // counts passwords set
+	JoinedAt          int64 // times in milliseconds of record time, 0 unknown
+	LoginAt           int64
+	LogoutAt          int64
+	AddedBy           int64 // how many users have this one as a friend
+	Rev               int64 // counts changes applied
+	Clock             int64 // highest record time applied
+
+	Friends []Friend // sorted by id
+	details
+}
+
+// details is the part of a user that only the home reads: one column of the row.
+type details struct {
+	Sessions []Session `json:"sessions,omitempty"` // in the order opened
+	Failures []Failure `json:"failures,omitempty"` // in the order of the log
+	Pending  []Pending `json:"pending,omitempty"`  // in the order begun
+	Outcomes []Outcome `json:"outcomes,omitempty"` // in the order of the log
+}
+
+// Session is a device that is signed in.
+type Session struct {
+	ID        string `json:"id"`
+	Device    string `json:"device,omitempty"`
+	CreatedAt int64  `json:"created"`
+	SeenAt    int64  `json:"seen"`
+	ExpiresAt int64  `json:"expires"`
+}
+
+// Failure is a failed check of the password. Known devices are counted apart, so
+// that a stranger cannot lock the owner out.
+type Failure struct {
+	At    int64 `json:"at"`
+	Known bool  `json:"known,omitempty"`
+}
+
+// Pending is a friend being added: the friend's home was asked and has not yet
+// answered.
+type Pending struct {
+	Friend  string   `json:"friend"`
+	Alias   string   `json:"alias,omitempty"`
+	Removed bool     `json:"removed,omitempty"` // taken back before the answer came
+	Waiters []Waiter `json:"waiters,omitempty"`
+}
+
+// Waiter is a command whose outcome a Pending decides.
+type Waiter struct {
+	ID    maru.CommandID  `json:"id"`
+	Reply *record.Address `json:"reply,omitempty"`
+}
+
+// Outcome is how a command of the last window ended; the same command again gets
+// the same answer.
+type Outcome struct {
+	ID     maru.CommandID  `json:"id"`
+	At     int64           `json:"at"`
+	Code   maru.Code       `json:"code,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+// Friend is an entry of the friend list.
+type Friend struct {
+	ID      string
+	Alias   string
+	AddedAt int64
+}
+
+func (u *User) friend(id string) (int, bool) {
+	return slices.BinarySearchFunc(u.Friends, id, func(f Friend, id string) int { return strings.Compare(f.ID, id) })
+}
+
+// session returns the session id if it lives at now.
+func (u *User) session(id string, now int64) *Session {
+	for i := range u.Sessions {
+		if s := &u.Sessions[i]; s.ID == id && id != "" && s.ExpiresAt > now {
+			return s
+		}
+	}
+	return nil
+}
+
+func (u *User) pending(friend string) int {
+	return slices.IndexFunc(u.Pending, func(p Pending) bool { return p.Friend == friend })
+}
+
+// outcome returns how the command id ended, nil if it was not seen after since.
+func (u *User) outcome(id maru.CommandID, since int64) *Outcome {
+	for i := len(u.Outcomes) - 1; i >= 0 && u.Outcomes[i].At > since; i-- { // a repeat follows soon
+		if u.Outcomes[i].ID == id {
+			return &u.Outcomes[i]
+		}
+	}
+	return nil
+}
+
+// failures counts the failed checks after since, of known devices or of others.
+func (u *User) failures(known bool, since int64) (n int, first int64) {
+	for _, f := range u.Failures {
+		if f.Known == known && f.At > since {
+			if n == 0 {
+				first = f.At
+			}
+			n++
+		}
+	}
+	return n, first
+}
+
+// prune forgets what has passed by the user's clock. Only a change of the user
+// prunes: a question leaves memory and row as they are, or the two would differ.
+func (u *User) prune(r *Rules) {
+	u.Outcomes = dropWhile(u.Outcomes, func(o Outcome) bool { return o.At <= u.Clock-r.WindowMS })
+	u.Failures = dropWhile(u.Failures, func(f Failure) bool { return f.At <= u.Clock-r.FailWindowMS })
+	if slices.ContainsFunc(u.Sessions, func(s Session) bool { return s.ExpiresAt <= u.Clock }) {
+		u.Sessions = slices.DeleteFunc(u.Sessions, func(s Session) bool { return s.ExpiresAt <= u.Clock })
+	}
+}
+
+// dropWhile returns s without its leading elements that have passed, nil when none
+// is left. The array is kept: appends move it in time.
+func dropWhile[T any](s []T, passed func(T) bool) []T {
+	n := 0
+	for n < len(s) && passed(s[n]) {
+		n++
+	}
+	if n == len(s) {
+		return nil
+	}
+	return s[n:]
+}
+
+// expiresAt is when an unregistered user means nothing any more; 0 if registered.
+func (u *User) expiresAt(r *Rules) (at int64) {
+	if u.Registered {
+		return 0
+	}
+	for _, o := range u.Outcomes {
+		at = max(at, o.At+r.WindowMS)
+	}
+	for _, f := range u.Failures {
+		at = max(at, f.At+r.FailWindowMS)
+	}
+	return at
+}
+
+// Size estimates the memory that the user takes, in bytes.
+func (u *User) Size() int {
+	n := 600 + len(u.Name) + len(u.Status) + len(u.Email) + len(u.Password) +
+		120*len(u.Sessions) + 16*len(u.Failures) + 80*len(u.Friends)
+	for _, p := range u.Pending {
+		n += 100 + 100*len(p.Waiters)
+	}
+	for _, o := range u.Outcomes {
+		n += 80 + len(o.Result)
+	}
+	return n
+}
+
+// Row serialises the user without the friends, which are rows of their own.
+// Equal users give equal rows.
+func (s *State) Row(u *User) maru.UserRow {
+	return maru.UserRow{
+		UserID: u.ID, Hash: maru.KeyHash(u.ID), Registered: u.Registered,
+		UserName: u.Name, UserStatus: u.Status, Email: u.Email, Admin: u.Admin,
+		Password: u.Password, CredentialVersion: u.CredentialVersion,
+		JoinedAt: u.JoinedAt, LoginAt: u.LoginAt, LogoutAt: u.LogoutAt,
+		AddedBy: u.AddedBy, Rev: u.Rev, Clock: u.Clock,
+		ExpiresAt: u.expiresAt(&s.Rules), State: record.MustEncode(u.details),
+	}
+}
+
+// Restore makes the user of a row resident.
+func (s *State) Restore(r maru.UserRow) error {
+	u := &User{
+		ID: r.UserID, Registered: r.Registered,
+		Name: r.UserName, Status: r.UserStatus, Email: r.Email, Admin: r.Admin,
+		Password: r.Password, CredentialVersion: r.CredentialVersion,
+		JoinedAt: r.JoinedAt, LoginAt: r.LoginAt, LogoutAt: r.LogoutAt,
+		AddedBy: r.AddedBy, Rev: r.Rev, Clock: r.Clock,
+	}
+	if len(r.State) > 0 {
+		if err := json.Unmarshal(r.State, &u.details); err != nil {
+			return fmt.Errorf("user %q: stored state: %w", r.UserID, err)
+		}
+	}
+	for _, f := range r.Friends {
+		u.Friends = append(u.Friends, Friend{ID: f.FriendID, Alias: f.Alias, AddedAt: f.AddedAt})
+	}
+	slices.SortFunc(u.Friends, func(a, b Friend) int { return strings.Compare(a.ID, b.ID) })
+	s.Users[u.ID] = u
+	return nil
+}
+
+// RestoreAbsent makes resident that nothing is stored under id.
+func (s *State) RestoreAbsent(id string) { s.Users[id] = &User{ID: id} }

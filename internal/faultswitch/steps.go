@@ -1,0 +1,30 @@
+// Package faultswitch turns single steps of the engine off, so that a test can
+// show that the checker notices when a step is missing. In a normal build every
+// switch is the constant false and the compiler removes it; only a build with
+// the tag "faultswitch" can turn one off.
+package faultswitch
+
+// Step names a step of the engine that protects data. The numbers in the
+// comments are those of docs/engine.md.
+type Step string
+
+// The steps that can be turned off.
+const (
+	AwaitAcks        Step = "await-acks"        // 17: a checkpoint waits for the outputs before it
+	FailedAcks       Step = "failed-acks"       // 17, 26: a refused output drops the slot
+	StateWithOffset  Step = "state-with-offset" // 16: state and offset are cut together
+	LoadFence        Step = "load-fence"        // 4, 5: loads check the epoch
+	LoadFenceLast    Step = "load-fence-last"   // 4: ... after the rows were read
+	CheckpointFence  Step = "checkpoint-fence"  // 18: checkpoints check the epoch
+	UnknownOutcome   Step = "unknown-outcome"   // 20: an unknown commit is not tried again
+	CommandWindow    Step = "command-window"    // 8: commands are remembered
+	WindowInRow      Step = "window-in-row"     // 6: ... in the row, so that eviction keeps them
+	Inbox            Step = "inbox"             // 11: streams drop what they have accepted
+	DenseInbox       Step = "dense-inbox"       // 11: ... and accept the successor only
+	FrozenStay       Step = "frozen-stay"       // 14: what a checkpoint is writing is not evicted
+	ContiguousOffset Step = "contiguous-offset" // 2: a gap drops the slot
+	OneApply         Step = "one-apply"         // all homes apply by the same rules
+	GenerationOrder  Step = "generation-order"  // 1: claims are ordered by group generation
+	LoginPosition    Step = "login-position"    // a login request is finished when its answer is applied
+	LogFirst         Step = "log-first"         // 12: outputs are published by the log's order
+)
