@@ -1,0 +1,166 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"maru"
+)
+
+func newPostgres() *dialect {
+	return &dialect{
+		name:  "postgres",
+		goose: goose.DialectPostgres,
+		// Spelt out, so that no default of the server or the role changes what a
+		// transaction sees. READ COMMITTED is what the fence wants: after waiting for
+		// the slot's row it is judged as it is then.
+		beginWrite: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+		beginRead:  "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		numbered:   true,
+		maxRows:    256,
+		commit:     commitPostgres,
+		durable:    func(context.Context, *sql.Conn) (func(), error) { return func() {}, nil },
+		refused:    refusedByPostgres,
+	}
+}
+
+const (
+	statementTimeout = "10s"
+	// A home that stops inside a transaction holds its slot's row; the server ends it after this.
+	idleInTransaction = "5s"
+)
+
+func openPostgres(ctx context.Context, cfg *pgx.ConnConfig, c Config) (_ *Store, err error) {
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 5 * time.Second
+	}
+	params := cfg.RuntimeParams
+	setDefault(params, "application_name", "maru")
+	setDefault(params, "statement_timeout", statementTimeout)
+	setDefault(params, "idle_in_transaction_session_timeout", idleInTransaction)
+	// A claim that a crash of the server forgets would let two owners have one epoch.
+	params["synchronous_commit"] = "on"
+	if cfg.ValidateConnect == nil {
+		// Rows of a standby may lag: a home that reads them would go on from an old state.
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	d := newPostgres()
+	if err := preparePostgres(ctx, cfg, d, c); err != nil {
+		return nil, err
+	}
+	db := stdlib.OpenDB(*cfg)
+	n := c.MaxConns
+	if n <= 0 {
+		n = 8
+	}
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	db.SetConnMaxLifetime(30 * time.Minute) // follows a name that moves to another server
+	s := &Store{d: d, writer: db, reader: db, timeout: c.Timeout}
+	if s.timeout <= 0 {
+		s.timeout = 15 * time.Second
+	}
+	return s, nil
+}
+
+func setDefault(params map[string]string, key, value string) {
+	if _, set := params[key]; !set {
+		params[key] = value
+	}
+}
+
+// preparePostgres migrates on a connection of its own, since a migration may
+// last longer than any statement in service.
+func preparePostgres(ctx context.Context, cfg *pgx.ConnConfig, d *dialect, c Config) (err error) {
+	patient := cfg.Copy()
+	patient.RuntimeParams["statement_timeout"] = "0"
+	patient.RuntimeParams["idle_in_transaction_session_timeout"] = "60s"
+	db := stdlib.OpenDB(*patient)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var encoding string
+	if err := db.QueryRowContext(ctx, "SHOW server_encoding").Scan(&encoding); err != nil {
+		return fmt.Errorf("reach PostgreSQL: %w", err)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the PostgreSQL database has the encoding %s: make one with ENCODING 'UTF8'", encoding)
+	}
+	return migrate(ctx, db, d, c.Logger, goose.WithSessionLocker(advisoryLock{}))
+}
+
+// advisoryLock lets one process at a time migrate a database: goose holds it on the connection
+// on which it migrates, so it ends with the process at the latest. Unlike goose's
+// own it waits in the server instead of asking again once a second.
+type advisoryLock struct{}
+
+const migrationLock int64 = 0x6d617275 // "maru"
+
+func (advisoryLock) SessionLock(ctx context.Context, c *sql.Conn) error {
+	_, err := c.ExecContext(ctx, "SELECT pg_advisory_lock($1)", migrationLock)
+	return err
+}
+
+func (advisoryLock) SessionUnlock(ctx context.Context, c *sql.Conn) error {
+	_, err := c.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", migrationLock)
+	return err
+}
+
+// commitPostgres tells the failures that are certain from the others.
+func commitPostgres(ctx context.Context, c *sql.Conn) error {
+	var tag pgconn.CommandTag
+	err := c.Raw(func(driverConn any) (err error) {
+		tag, err = driverConn.(*stdlib.Conn).Conn().Exec(ctx, "COMMIT")
+		return err
+	})
+	if err == nil {
+		if tag.String() != "COMMIT" { // the server had given the transaction up before
+			return fmt.Errorf("the server answered COMMIT with %s", tag)
+		}
+		return nil
+	}
+	if definite(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", maru.ErrOutcomeUnknown, err)
+}
+
+// definite tells whether err, the answer to COMMIT, proves that nothing was
+// committed. That is so when nothing had been sent, and when the server answered
+// with an ERROR: it raises none after the point of no return. It is not so for FATAL
+// and PANIC (a server that shuts down may end a session whose transaction is
+// committed already, for one that waits for its standby it says so), nor for
+// the classes 08 and 40003, by which poolers and proxies tell that they lost the server.
+// Everything else is a lost connection or a context that ended while COMMIT was under way.
+func definite(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return pgconn.SafeToRetry(err)
+	}
+	severity := e.SeverityUnlocalized
+	if severity == "" {
+		severity = e.Severity
+	}
+	return severity == "ERROR" && !strings.HasPrefix(e.Code, "08") && e.Code != "40003"
+}
+
+// refusedByPostgres: classes 22 (data exception), 23 (integrity constraint) and 54
+// (program limit exceeded) of PostgreSQL's error codes, appendix A of its manual.
+func refusedByPostgres(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) || len(e.Code) != 5 {
+		return false
+	}
+	switch e.Code[:2] {
+	case "22", "23", "54":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,108 @@
+package storetest
+
+import (
+	"slices"
+	"sync"
+	"testing"
+
+	"maru"
+	"maru/store"
+)
+
+func claimRaisesEpoch(t *testing.T, dsn string) {
+	s := open(t, dsn, nil)
+	first := claim(t, s, 3)
+	if first.Epoch != 1 || first.Next != 0 || first.LoginNext != -1 || first.Generation != 1 || first.Slot != 3 || first.Aux != nil {
+		t.Errorf("first claim is %+v, want epoch 1, next 0, login next -1, no aux", first)
+	}
+	write(t, s, &maru.Checkpoint{Slot: 3, Epoch: 1, Next: 42, LoginNext: 17, Aux: []byte{0, 255, 1}, RulesVersion: 2})
+
+	second, err := s.Claim(t.Context(), maru.ClaimRequest{Slot: 3, Generation: 5, Owner: "home-2", Now: 99})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Epoch != 2 || second.Next != 42 || second.LoginNext != 17 || second.Generation != 5 || !slices.Equal(second.Aux, []byte{0, 255, 1}) {
+		t.Errorf("second claim is %+v, want epoch 2 and the checkpoint", second)
+	}
+	want := maru.SlotRow{Slot: 3, Epoch: 2, Generation: 5, Owner: "home-2", ClaimedAt: 99, Next: 42, LoginNext: 17, RulesVersion: 2}
+	if got := slotRow(t, s, 3); got != want {
+		t.Errorf("slot is %+v, want %+v", got, want)
+	}
+	if other := claim(t, s, 4); other.Epoch != 1 {
+		t.Errorf("another slot's epoch is %d, want 1", other.Epoch)
+	}
+	rows, err := s.Slots(t.Context())
+	if err != nil || len(rows) != 2 || rows[0].Slot != 3 || rows[1].Slot != 4 || rows[1].LoginNext != -1 {
+		t.Errorf("slots are %+v (%v), want 3 and 4 in order", rows, err)
+	}
+}
+
+func claimOrderedByGeneration(t *testing.T, dsn string) {
+	s := open(t, dsn, nil)
+	ctx := t.Context()
+	for _, step := range []struct {
+		generation int32
+		force      bool
+		epoch      int64 // 0: refused
+	}{
+		{generation: 7, epoch: 1},
+		{generation: 6},
+		{generation: 7, epoch: 2}, // equal: twins of one generation are told apart by the epoch
+		{generation: 9, epoch: 3},
+		{generation: 8},
+		{generation: 2, force: true, epoch: 4}, // the group was made anew
+		{generation: 3, epoch: 5},              // and counts from there
+	} {
+		c, err := s.Claim(ctx, maru.ClaimRequest{Slot: 0, Generation: step.generation, Force: step.force, Owner: "home"})
+		if step.epoch == 0 {
+			wantErr(t, err, maru.ErrStaleGeneration)
+			continue
+		}
+		if err != nil || c.Epoch != step.epoch || c.Generation != step.generation {
+			t.Fatalf("claim %+v is %+v (%v)", step, c, err)
+		}
+	}
+}
+
+func concurrentClaimsAreGapless(t *testing.T, dsn string) {
+	stores := []*store.Store{open(t, dsn, nil), open(t, dsn, nil)}
+	const n = 32
+	epochs := make([]int64, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			c, err := stores[i%2].Claim(t.Context(), maru.ClaimRequest{Slot: 1, Generation: 1, Owner: "home"})
+			if err != nil {
+				t.Errorf("claim %d: %v", i, err)
+			}
+			epochs[i] = c.Epoch
+		})
+	}
+	all.Wait()
+	slices.Sort(epochs)
+	for i, e := range epochs {
+		if e != int64(i+1) {
+			t.Fatalf("epochs are %v, want 1 to %d", epochs, n)
+		}
+	}
+}
+
+func rebaseMovesBackAndFences(t *testing.T, dsn string) {
+	s := open(t, dsn, nil)
+	c := claim(t, s, 2)
+	write(t, s, &maru.Checkpoint{Slot: 2, Epoch: c.Epoch, Next: 1000, LoginNext: 50, Aux: []byte("aux"), RulesVersion: 3})
+
+	if err := s.Rebase(t.Context(), 2, c.Epoch, 700, -1); err != nil {
+		t.Fatal(err)
+	}
+	if got := slotRow(t, s, 2); got.Next != 700 || got.LoginNext != -1 || got.Epoch != c.Epoch+1 || got.RulesVersion != 3 {
+		t.Errorf("slot is %+v, want next 700, login next -1, the next epoch", got)
+	}
+	wantErr(t, s.Checkpoint(t.Context(), &maru.Checkpoint{Slot: 2, Epoch: c.Epoch, Next: 1001}), maru.ErrFenced)
+	wantErr(t, s.Rebase(t.Context(), 2, c.Epoch, 1, 1), maru.ErrFenced) // it moved meanwhile
+	wantErr(t, s.Rebase(t.Context(), 9, 1, 1, 1), maru.ErrFenced)       // never claimed
+	wantErr(t, s.Rebase(t.Context(), 2, c.Epoch+1, -1, 1), store.ErrRefused)
+	if again := claim(t, s, 2); again.Next != 700 || string(again.Aux) != "aux" || again.Epoch != c.Epoch+2 {
+		t.Errorf("claim after it is %+v", again)
+	}
+}
