@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"maru"
+	"maru/internal/faultswitch"
 	"maru/record"
 )
 
@@ -207,6 +208,9 @@ func (s *State) Restore(r maru.UserRow) error {
 			return fmt.Errorf("user %q: stored state: %w", r.UserID, err)
 		}
 	}
+	if s.Off.Off(faultswitch.WindowInRow) {
+		u.Outcomes = nil
+	}
 	for _, f := range r.Friends {
 		u.Friends = append(u.Friends, Friend{ID: f.FriendID, Alias: f.Alias, AddedAt: f.AddedAt})
 	}
@@ -217,3 +221,16 @@ func (s *State) Restore(r maru.UserRow) error {
 
 // RestoreAbsent makes resident that nothing is stored under id.
 func (s *State) RestoreAbsent(id string) { s.Users[id] = &User{ID: id} }
+
+// FriendRow returns the row of a friend of a resident user; false: there is none.
+func (s *State) FriendRow(k maru.FriendKey) (maru.FriendRow, bool) {
+	u := s.Users[k.UserID]
+	if u == nil {
+		return maru.FriendRow{}, false
+	}
+	i, ok := u.friend(k.FriendID)
+	if !ok {
+		return maru.FriendRow{}, false
+	}
+	return maru.FriendRow{UserID: k.UserID, FriendID: k.FriendID, Alias: u.Friends[i].Alias, AddedAt: u.Friends[i].AddedAt}, true
+}
