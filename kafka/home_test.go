@@ -106,7 +106,7 @@ func (h *home) Claim(ctx context.Context, l Lease, gen int32, force bool) (Posit
 	return Positions{Commands: r.next, Login: r.login}, nil
 }
 
-func (h *home) Serve(l Lease, ends map[string]int64) {
+func (h *home) Serve(l Lease, _ Positions, ends map[string]int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	x := h.held[l.Slot]

@@ -43,11 +43,12 @@ type Handler interface {
 	// taken away. After a nil error there is one Release of the lease, unless the
 	// handler drops it.
 	Claim(ctx context.Context, l Lease, generation int32, force bool) (Positions, error)
-	// Serve says that Records follow. ends has, by topic, the offset after the
+	// Serve says that Records follow, from the positions at (that of the login topic
+	// may differ from what Claim returned). ends has, by topic, the offset after the
 	// log's last record as listed after the claim: what must happen beside the
 	// fold starts only after the slot has applied commands up to there. It is
 	// called on the owner goroutine and must not block.
-	Serve(l Lease, ends map[string]int64)
+	Serve(l Lease, at Positions, ends map[string]int64)
 	// Records hands on records of one topic, in order; of commands without a gap.
 	// It is called on the owner goroutine and must not block: a handler whose
 	// queue is full calls Pause, and still takes what was polled before, at most

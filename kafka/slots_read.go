@@ -63,7 +63,7 @@ func (s *Slots) polled(fetches kgo.Fetches) {
 func (s *Slots) serve(sl *slot) {
 	sl.phase = serving
 	sl.next = map[string]int64{s.cfg.Commands: sl.pos.Commands, s.cfg.Login: sl.pos.Login}
-	s.cfg.Handler.Serve(sl.lease, sl.ends)
+	s.cfg.Handler.Serve(sl.lease, sl.pos, sl.ends)
 	add := map[string]map[int32]kgo.Offset{}
 	for topic, at := range sl.next {
 		add[topic] = map[int32]kgo.Offset{sl.n: kgo.NewOffset().At(at)}
