@@ -137,5 +137,9 @@ func (p Params) Validate() error {
 }
 
 func (p Params) compute(password, salt []byte, size uint32) []byte {
-	return argon2.IDKey(password, salt, p.Time, p.MemoryKiB, p.Threads, size)
+	key := argon2.IDKey(password, salt, p.Time, p.MemoryKiB, p.Threads, size)
+	if p.MemoryKiB >= sweepFromKiB {
+		sweep()
+	}
+	return key
 }
