@@ -40,13 +40,19 @@ type Log interface {
 	Produce(rec maru.LogRecord, done func(offset int64, err error))
 }
 
-// Slots is the ownership that feeds this home.
+// Lease names one claim of one slot within this process.
+type Lease struct {
+	Slot   int32
+	Serial uint64 // unique, growing
+}
+
+// Slots is the ownership that feeds this home. Calls for a lease that is no longer
+// the slot's do nothing.
 type Slots interface {
-	// Drop stops reading the slot that was claimed with this epoch and has it claimed
-	// anew if it still is this process's.
-	Drop(slot int32, epoch int64, why error)
-	Pause(slot int32, topic string)
-	Resume(slot int32, topic string)
+	// Drop stops reading the slot and has it claimed anew if it still is this process's.
+	Drop(l Lease, why error)
+	Pause(l Lease, topic string)
+	Resume(l Lease, topic string)
 	// CommitLogin publishes positions of login-request to the consumer group, for
 	// Kafka's tools: maru itself goes by its checkpoints.
 	CommitLogin(positions map[int32]int64)
@@ -153,31 +159,34 @@ func (h *Home) Start(s Slots) {
 
 // Claim takes the slot in SQL and prepares to serve it from the checkpoint found
 // there. What was known of the slot under an earlier claim is forgotten.
-func (h *Home) Claim(ctx context.Context, slotN, generation int32, force bool) (maru.Claim, error) {
-	h.forget(slotN)
+func (h *Home) Claim(ctx context.Context, l Lease, generation int32, force bool) (maru.Claim, error) {
 	c, err := h.cfg.Store.Claim(ctx, maru.ClaimRequest{
-		Slot: slotN, Generation: generation, Force: force, Owner: h.cfg.Name, Now: time.Now().UnixMilli(),
+		Slot: l.Slot, Generation: generation, Force: force, Owner: h.cfg.Name, Now: time.Now().UnixMilli(),
 	})
 	if err != nil {
 		return c, err
 	}
-	s, err := newSlot(h, c)
+	s, err := newSlot(h, l, c)
 	if err != nil {
 		h.die(err) // a checkpoint that this binary cannot read: going on would mean guessing
 		return c, err
 	}
 	h.mu.Lock()
-	h.runs[slotN] = s
+	old := h.runs[l.Slot]
+	h.runs[l.Slot] = s
 	h.mu.Unlock()
-	h.cfg.Logger.Info("slot claimed", "slot", slotN, "epoch", c.Epoch, "next", c.Next, "generation", generation)
+	if old != nil {
+		old.cancel()
+	}
+	h.cfg.Logger.Info("slot claimed", "slot", l.Slot, "epoch", c.Epoch, "next", c.Next, "generation", generation)
 	return c, nil
 }
 
 // Serve starts the slot. end is where the log of commands ended after the claim:
 // what happens beside the fold starts once everything before it was applied.
 // loginNext is the first offset of login-request that will be read.
-func (h *Home) Serve(slotN int32, end, loginNext int64) {
-	s := h.run(slotN)
+func (h *Home) Serve(l Lease, end, loginNext int64) {
+	s := h.run(l)
 	if s == nil {
 		return
 	}
@@ -186,26 +195,26 @@ func (h *Home) Serve(slotN int32, end, loginNext int64) {
 }
 
 // Records hands on what was read of one topic of the slot, in order. It does not block.
-func (h *Home) Records(slotN int32, topic string, recs []maru.LogRecord) {
-	if s := h.run(slotN); s != nil {
-		s.enqueue(topic, recs)
+func (h *Home) Records(l Lease, recs []maru.LogRecord) {
+	if s := h.run(l); s != nil && len(recs) > 0 {
+		s.enqueue(recs[0].Topic, recs)
 	}
 }
 
 // Release gives slots up. A planned release applies nothing more, writes a last
 // checkpoint within ReleasePatience, and returns when all is done; otherwise the
 // slots are forgotten at once.
-func (h *Home) Release(slots []int32, planned bool) {
+func (h *Home) Release(leases []Lease, planned bool) {
 	var wg sync.WaitGroup
-	for _, n := range slots {
-		s := h.run(n)
+	for _, l := range leases {
+		s := h.run(l)
 		if s == nil {
 			continue
 		}
 		if planned {
-			wg.Go(func() { s.release(); h.forget(n) })
+			wg.Go(func() { s.release(); h.forget(l) })
 		} else {
-			h.forget(n)
+			h.forget(l)
 		}
 	}
 	wg.Wait()
@@ -218,20 +227,27 @@ func (h *Home) Close() {
 }
 
 // forget ends the slot's run at once, whatever it is doing.
-func (h *Home) forget(n int32) {
+func (h *Home) forget(l Lease) {
 	h.mu.Lock()
-	s := h.runs[n]
-	delete(h.runs, n)
+	s := h.runs[l.Slot]
+	mine := s != nil && s.lease == l
+	if mine {
+		delete(h.runs, l.Slot)
+	}
 	h.mu.Unlock()
-	if s != nil {
+	if mine {
 		s.cancel()
 	}
 }
 
-func (h *Home) run(n int32) *slot {
+// run returns the run of a lease, nil when it is no longer the slot's.
+func (h *Home) run(l Lease) *slot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.runs[n]
+	if s := h.runs[l.Slot]; s != nil && s.lease == l {
+		return s
+	}
+	return nil
 }
 
 func (h *Home) all() []*slot {

@@ -30,6 +30,7 @@ const batchSize = 500
 type slot struct {
 	*Home
 	n      int32
+	lease  Lease
 	epoch  int64
 	since  time.Time
 	log    *slog.Logger
@@ -67,9 +68,9 @@ type slot struct {
 	ended    bool             // no goroutine will look at the mailbox again
 }
 
-func newSlot(h *Home, c maru.Claim) (*slot, error) {
+func newSlot(h *Home, l Lease, c maru.Claim) (*slot, error) {
 	s := &slot{
-		Home: h, n: c.Slot, epoch: c.Epoch, since: time.Now(),
+		Home: h, n: c.Slot, lease: l, epoch: c.Epoch, since: time.Now(),
 		log:   h.cfg.Logger.With("slot", c.Slot, "epoch", c.Epoch),
 		state: fold.New(c.Slot, h.cfg.Partitions, h.cfg.Delivery),
 		next:  c.Next, saved: c.Next, serveAt: c.Next,
@@ -118,7 +119,7 @@ func (s *slot) enqueue(topic string, recs []maru.LogRecord) {
 	}
 	s.mu.Unlock()
 	if pause {
-		s.slots.Pause(s.n, topic)
+		s.slots.Pause(s.lease, topic)
 	}
 	s.signal()
 }
@@ -138,7 +139,7 @@ func (s *slot) take(topic string, q *[]maru.LogRecord, n int) []maru.LogRecord {
 	}
 	s.mu.Unlock()
 	if resume {
-		s.slots.Resume(s.n, topic)
+		s.slots.Resume(s.lease, topic)
 	}
 	return recs
 }
@@ -217,7 +218,7 @@ func (s *slot) drop(why error) {
 	s.cfg.Metrics.drops.WithLabelValues(reason(why)).Inc()
 	s.log.Warn("slot dropped, to be claimed anew", "err", why)
 	s.cancel()
-	s.slots.Drop(s.n, s.epoch, why)
+	s.slots.Drop(s.lease, why)
 }
 
 func reason(err error) string {
