@@ -30,6 +30,7 @@ func TestPolicy(t *testing.T) {
 		{"eight bytes", newPolicy(t, 0, false), "alice", "kq7z!mwx", nil},
 		{"seven bytes", newPolicy(t, 0, false), "alice", "kq7z!mw", ErrPasswordShort},
 		{"three syllables are nine bytes", newPolicy(t, 0, false), "alice", "가나다", nil},
+		{"eight bytes as given, seven in NFC", newPolicy(t, 0, false), "alice", "ce\u0301zaf!", nil},
 		{"empty", newPolicy(t, 0, false), "alice", "", ErrPasswordLength},
 		{"longest", newPolicy(t, 0, false), "alice", strings.Repeat("kq", 512), nil},
 		{"too long", newPolicy(t, 0, false), "alice", strings.Repeat("k", 1025), ErrPasswordLength},

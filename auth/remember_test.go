@@ -48,12 +48,16 @@ func TestRemembered(t *testing.T) {
 	}
 }
 
-// A tag is worth nothing in another process: each has a key of its own.
-func TestRememberedKeysDiffer(t *testing.T) {
-	a, _ := NewRemembered(1).tag("alice", 1, []byte("password"))
-	b, _ := NewRemembered(1).tag("alice", 1, []byte("password"))
-	if a == b {
+// A tag is worth nothing in another process, and two tags do not tell that two
+// users have one password.
+func TestRememberedTagsDiffer(t *testing.T) {
+	r := NewRemembered(1)
+	tag, _ := r.tag("alice", 1, []byte("password"))
+	if other, _ := NewRemembered(1).tag("alice", 1, []byte("password")); tag == other {
 		t.Error("two processes have one key")
+	}
+	if other, _ := r.tag("bob", 1, []byte("password")); tag == other {
+		t.Error("two users have one tag")
 	}
 }
 
@@ -70,9 +74,9 @@ func TestRememberedDropsTheLeastRecentlyUsed(t *testing.T) {
 	if got != "true false true true" || r.Len() != 3 {
 		t.Errorf("a b c d = %s, %d entries", got, r.Len())
 	}
-	r.Add("c", 1, password)
+	r.Add("a", 1, password) // the next to leave, were it not for this
 	r.Add("e", 1, password)
-	if r.Check("a", 1, password) || !r.Check("c", 1, password) || r.Len() != 3 {
+	if !r.Check("a", 1, password) || r.Check("c", 1, password) || r.Len() != 3 {
 		t.Error("adding again is not a use")
 	}
 }
