@@ -35,8 +35,9 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// BenchmarkFlood verifies on all processors at once, 500 callers that come back
-// when refused. hashes/s is what these parameters allow here, and peak-MiB how much the process grew.
+// BenchmarkFlood verifies on all processors at once, 500 callers that come back when
+// refused. hashes/s is what these parameters allow here, and peak-MiB how much the
+// process grew.
 func BenchmarkFlood(b *testing.B) {
 	h := newHasher(b, DefaultParams())
 	p := NewPool(0)

@@ -9,9 +9,9 @@ import (
 	"github.com/ccojocar/zxcvbn-go/data"
 )
 
-// commonPasswords returns some seven thousand of the commonest passwords, in lower
-// case: the list behind the password meter zxcvbn, gathered from leaks. The map is shared and not to be changed.
-// It is read when first wanted: homes never want it.
+// commonPasswords returns some seven thousand of the commonest passwords, in lower case:
+// the list behind the password meter zxcvbn, gathered from leaks. The map is shared and
+// not to be changed. It is read when first wanted: homes never want it.
 var commonPasswords = sync.OnceValues(func() (map[string]struct{}, error) {
 	asset, err := data.Asset("data/Passwords.json")
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 
 const tagBytes = sha256.Size
 
-// macKey computes HMAC-SHA-256 (RFC 2104) under one key. It is safe for
-// concurrent use: each call borrows a state from a pool, which saves hashing the key
-// again and keeps the key itself out of the reach of fmt.
+// macKey computes HMAC-SHA-256 (RFC 2104) under one key. It is safe for concurrent use:
+// each call borrows a state from a pool, which saves hashing the key again and keeps the
+// key itself out of the reach of fmt.
 type macKey struct {
 	states sync.Pool // of *macState
 }
@@ -41,22 +41,22 @@ func (k *macKey) sum(message []byte) [tagBytes]byte {
 	return [tagBytes]byte(s.hash.Sum(s.tag[:0]))
 }
 
-// appendPart appends part behind its length. What several calls append can be
-// read back in one way only, so ("ab", "c") and ("a", "bc") differ under a MAC.
+// appendPart appends part behind its length. What several calls append can be read back
+// in one way only, so ("ab", "c") and ("a", "bc") differ under a MAC.
 func appendPart[T ~string | ~[]byte](b []byte, part T) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
 	return append(b, part...)
 }
 
-// errSigned says that a signed text was not made with this key for this context.
-// Which of the many possible reasons holds is no business of whoever sent it.
+// errSigned says that a signed text was not made with this key for this context. Which of
+// the many possible reasons holds is no business of whoever sent it.
 var errSigned = errors.New("signature does not fit")
 
 // signedBase64 is the encoding of everything that travels in a header, a cookie or JSON.
 var signedBase64 = base64.RawURLEncoding.Strict()
 
-// signer makes texts that show who made them: base64url of the HMAC of context
-// and body, and the body. The context is not in the text; both sides know it.
+// signer makes texts that show who made them: base64url of the HMAC of context and body,
+// and the body. The context is not in the text; both sides know it.
 type signer struct {
 	key     *macKey
 	maxBody int

@@ -160,8 +160,9 @@ func TestParamsValidate(t *testing.T) {
 	}
 }
 
-// An unknown user's login verifies the dummy. Its cost is a function of what stands in its
-// encoding, so equal parameters and lengths are equal work; the measurement below only shows that nothing else differs.
+// An unknown user's login verifies the dummy. Its cost is a function of what stands in
+// its encoding, so equal parameters and lengths are equal work; the measurement below
+// only shows that nothing else differs.
 func TestDummyCostsWhatAHashCosts(t *testing.T) {
 	h := newHasher(t, DefaultParams())
 	stored, err := h.Hash([]byte("real password"))
@@ -184,8 +185,9 @@ func TestDummyCostsWhatAHashCosts(t *testing.T) {
 	}
 }
 
-// Medians of interleaved runs. A difference in kind, such as a dummy that fails to parse, is a factor of a
-// hundred in every round; a busy machine is not, so one round within bounds decides.
+// Medians of interleaved runs. A difference in kind, such as a dummy that fails to parse,
+// is a factor of a hundred in every round; a busy machine is not, so one round within
+// bounds decides.
 func TestDummyTakesAsLongAsAWrongPassword(t *testing.T) {
 	h := newHasher(t, Params{MemoryKiB: 1024, Time: 1, Threads: 1})
 	stored, err := h.Hash([]byte("real password"))

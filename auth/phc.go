@@ -10,8 +10,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// ErrBadHash says that a stored password hash cannot be read. The user can sign in
-// again once an administrator has set a new password.
+// ErrBadHash says that a stored password hash cannot be read. The user can sign in again
+// once an administrator has set a new password.
 var ErrBadHash = errors.New("stored password hash is not a usable argon2id string")
 
 // Lengths of what we make (RFC 9106 section 4), and of what we read.
@@ -29,8 +29,8 @@ const (
 // phcPrefix starts every hash: the algorithm and the only version of it there is, 0x13.
 var phcPrefix = "$argon2id$v=" + strconv.Itoa(argon2.Version) + "$"
 
-// phcBase64 is the encoding of the PHC string format: standard alphabet, no
-// padding, one text for one value.
+// phcBase64 is the encoding of the PHC string format: standard alphabet, no padding, one
+// text for one value.
 var phcBase64 = base64.RawStdEncoding.Strict()
 
 // phc is a password hash with all that is needed to compute it again.
@@ -40,15 +40,14 @@ type phc struct {
 	hash   []byte
 }
 
-// String returns h in the PHC string format,
-// $argon2id$v=19$m=…,t=…,p=…$salt$hash.
+// String returns h in the PHC string format, $argon2id$v=19$m=…,t=…,p=…$salt$hash.
 func (h phc) String() string {
 	return fmt.Sprintf("%sm=%d,t=%d,p=%d$%s$%s", phcPrefix, h.params.MemoryKiB, h.params.Time, h.params.Threads,
 		phcBase64.EncodeToString(h.salt), phcBase64.EncodeToString(h.hash))
 }
 
-// parsePHC is the inverse of [phc.String]; it accepts nothing that String would
-// not write, and no parameters outside the bounds of [Params.Validate].
+// parsePHC is the inverse of [phc.String]; it accepts nothing that String would not
+// write, and no parameters outside the bounds of [Params.Validate].
 func parsePHC(s string) (phc, error) {
 	if len(s) > maxPHCBytes {
 		return phc{}, fmt.Errorf("%w: longer than %d bytes", ErrBadHash, maxPHCBytes)

@@ -16,16 +16,17 @@ var (
 	ErrPasswordIsUser = errors.New("password is the user id: choose another")
 )
 
-// Policy judges new passwords; those in use are not judged again. There is no rule
-// about kinds of characters (OWASP ASVS 5.0, 6.2.5). It is immutable and safe for concurrent use.
+// Policy judges new passwords; those in use are not judged again. There is no rule about
+// kinds of characters (OWASP ASVS 5.0, 6.2.5). It is immutable and safe for concurrent
+// use.
 type Policy struct {
 	minBytes  int
 	allowWeak bool
 	common    map[string]struct{}
 }
 
-// NewPolicy returns a policy that wants at least minBytes bytes, as given by the
-// user; 0 means [DefaultMinBytes]. With allowWeak only the bounds 1 and [MaxPasswordBytes] count.
+// NewPolicy returns a policy that wants at least minBytes bytes, as given by the user; 0
+// means [DefaultMinBytes]. With allowWeak only the bounds 1 and [MaxPasswordBytes] count.
 func NewPolicy(minBytes int, allowWeak bool) (*Policy, error) {
 	if minBytes == 0 {
 		minBytes = DefaultMinBytes
@@ -44,8 +45,8 @@ func NewPolicy(minBytes int, allowWeak bool) (*Policy, error) {
 }
 
 // Check returns nil if password may become the password of that user, otherwise
-// [ErrPasswordLength] or one of the errors above, wrapped in a sentence. Case makes no difference to what
-// is common or equal to the user id.
+// [ErrPasswordLength] or one of the errors above, wrapped in a sentence. Case makes no
+// difference to what is common or equal to the user id.
 func (p *Policy) Check(userID string, password []byte) error {
 	nfc, wipe, err := canonical(password)
 	if err != nil {

@@ -14,16 +14,16 @@ var (
 	ErrPoolClosed = errors.New("password checking has been shut down")
 )
 
-// poolQueue is how many jobs may wait. With it a full queue is a few seconds of
-// work on small machines: what would wait longer is better refused at once.
+// poolQueue is how many jobs may wait. With it a full queue is a few seconds of work on
+// small machines: what would wait longer is better refused at once.
 const poolQueue = 64
 
-// Pool runs password work on a bounded number of goroutines, so that a flood of
-// logins takes a bounded amount of memory and leaves processors for messages.
-// Jobs start in the order of their arrival. Goroutines exist only while there is work.
+// Pool runs password work on a bounded number of goroutines, so that a flood of logins
+// takes a bounded amount of memory and leaves processors for messages. Jobs start in the
+// order of their arrival. Goroutines exist only while there is work.
 //
-// All fields below mu are owned by it. It is held for list operations only,
-// never while a job or a callback runs.
+// All fields below mu are owned by it. It is held for list operations only, never while a
+// job or a callback runs.
 type Pool struct {
 	workers int
 
@@ -40,8 +40,8 @@ type poolJob struct {
 	stop func() bool   // ends the watch on the job's context
 }
 
-// PoolStats is what a pool is doing and has done. Running is the number of hashes
-// in memory at this moment.
+// PoolStats is what a pool is doing and has done. Running is the number of hashes in
+// memory at this moment.
 type PoolStats struct {
 	Workers, QueueLimit        int
 	Running, Waiting           int
@@ -56,11 +56,11 @@ func NewPool(workers int) *Pool {
 	return &Pool{workers: workers}
 }
 
-// Submit hands job to the pool and never blocks. When it returns nil, job is
-// called exactly once on another goroutine: with nil when it is its turn, or with an error and
-// instead of doing its work when ctx ended first or the pool was closed. A job
-// that has started is not interrupted. Submit returns [ErrBusy] when the queue
-// is full, [ErrPoolClosed], or the error of ctx.
+// Submit hands job to the pool and never blocks. When it returns nil, job is called
+// exactly once on another goroutine: with nil when it is its turn, or with an error and
+// instead of doing its work when ctx ended first or the pool was closed. A job that has
+// started is not interrupted. Submit returns [ErrBusy] when the queue is full,
+// [ErrPoolClosed], or the error of ctx.
 func (p *Pool) Submit(ctx context.Context, job func(error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -84,9 +84,9 @@ func (p *Pool) Submit(ctx context.Context, job func(error)) error {
 	return nil
 }
 
-// Do runs work on the pool and waits for it. It returns early when ctx ends
-// while the job waits for its turn; once work runs, Do waits for its end, so that work may use
-// the caller's buffers. Errors are those of [Pool.Submit]; with an error work has not run.
+// Do runs work on the pool and waits for it. It returns early when ctx ends while the job
+// waits for its turn; once work runs, Do waits for its end, so that work may use the
+// caller's buffers. Errors are those of [Pool.Submit]; with an error work has not run.
 func (p *Pool) Do(ctx context.Context, work func()) error {
 	done := make(chan error, 1)
 	err := p.Submit(ctx, func(err error) {
@@ -110,8 +110,8 @@ func (p *Pool) Stats() PoolStats {
 	return s
 }
 
-// Close refuses new jobs, tells those that wait [ErrPoolClosed], and returns when
-// the running ones have ended. It may be called more than once.
+// Close refuses new jobs, tells those that wait [ErrPoolClosed], and returns when the
+// running ones have ended. It may be called more than once.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	p.closed = true

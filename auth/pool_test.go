@@ -22,8 +22,8 @@ func hold(t *testing.T, p *Pool) (release func()) {
 	return func() { close(gate) }
 }
 
-// A flood of 500 logins at once has at most one hash per worker in memory, 64
-// wait, and the rest is refused without waiting.
+// A flood of 500 logins at once has at most one hash per worker in memory, 64 wait, and
+// the rest is refused without waiting.
 func TestPoolUnderFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const workers, flood = 2, 500

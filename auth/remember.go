@@ -8,14 +8,15 @@ import (
 	"sync"
 )
 
-// Remembered knows passwords that were verified lately, so that repeated logins
-// cost a MAC instead of an argon2 hash. Only successes are in it: a wrong password
-// always costs a hash. It holds HMAC-SHA-256 tags under a key that is made with it and
-// never leaves it, so a dump of the tags alone is no oracle for guessing.
+// Remembered knows passwords that were verified lately, so that repeated logins cost a
+// MAC instead of an argon2 hash. Only successes are in it: a wrong password always costs
+// a hash. It holds HMAC-SHA-256 tags under a key that is made with it and never leaves
+// it, so a dump of the tags alone is no oracle for guessing.
 //
-// A tag covers the user, the version of the credential and the password. A changed password has a new version, so
-// nothing needs to be forgotten for correctness; an entry can only miss. mu owns order and entries; MACs
-// are computed outside it. One process has one, shared by its homes.
+// A tag covers the user, the version of the credential and the password. A changed
+// password has a new version, so nothing needs to be forgotten for correctness; an entry
+// can only miss. mu owns order and entries; MACs are computed outside it. One process has
+// one, shared by its homes.
 type Remembered struct {
 	key   *macKey
 	limit int
@@ -55,7 +56,8 @@ func (r *Remembered) Check(user string, version uint64, password []byte) bool {
 	return true
 }
 
-// Add remembers a password that was just verified, in place of what was known of the user.
+// Add remembers a password that was just verified, in place of what was known of the
+// user.
 func (r *Remembered) Add(user string, version uint64, password []byte) {
 	tag, err := r.tag(user, version, password)
 	if err != nil {

@@ -48,8 +48,8 @@ func TestRemembered(t *testing.T) {
 	}
 }
 
-// A tag is worth nothing in another process, and two tags do not tell that two
-// users have one password.
+// A tag is worth nothing in another process, and two tags do not tell that two users have
+// one password.
 func TestRememberedTagsDiffer(t *testing.T) {
 	r := NewRemembered(1)
 	tag, _ := r.tag("alice", 1, []byte("password"))

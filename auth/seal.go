@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// ErrSealed says that a sealed password was not sealed for this cluster, this user
-// and this command, or was changed on the way.
+// ErrSealed says that a sealed password was not sealed for this cluster, this user and
+// this command, or was changed on the way.
 var ErrSealed = errors.New("sealed password cannot be opened for this user and command")
 
 const (
@@ -25,13 +25,14 @@ const (
 // maxSealed is the length of the longest sealed password before base64.
 var maxSealed = 1 + sealKey + paddedLen(MaxPasswordBytes) + sealTag
 
-// Sealer encrypts passwords on their way from a gateway to a home, so that neither
-// the log nor its disks hold a readable one: HPKE (RFC 9180) in base mode with
-// DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305. The key pair comes
-// from the cluster secret. It is immutable and safe for concurrent use.
+// Sealer encrypts passwords on their way from a gateway to a home, so that neither the
+// log nor its disks hold a readable one: HPKE (RFC 9180) in base mode with DHKEM(X25519,
+// HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305. The key pair comes from the cluster
+// secret. It is immutable and safe for concurrent use.
 //
-// User and command id are in HPKE's info, so a sealed password taken from the log opens for nothing but
-// the command that it came with. Its length tells the password's only up to the next 64 bytes.
+// User and command id are in HPKE's info, so a sealed password taken from the log opens
+// for nothing but the command that it came with. Its length tells the password's only up
+// to the next 64 bytes.
 type Sealer struct {
 	open func(info, sealed []byte) ([]byte, error) // holds the private key, out of the reach of fmt
 	seal func(info, plain []byte) ([]byte, error)
@@ -73,8 +74,8 @@ func (s *Sealer) Seal(userID, commandID string, password []byte) (string, error)
 	return signedBase64.EncodeToString(append([]byte{sealVersion}, sealed...)), nil
 }
 
-// Open returns the password that was sealed for that command of that user,
-// otherwise [ErrSealed]. The caller zeroes it after use.
+// Open returns the password that was sealed for that command of that user, otherwise
+// [ErrSealed]. The caller zeroes it after use.
 func (s *Sealer) Open(userID, commandID, sealed string) (password []byte, err error) {
 	raw, err := decodeText(sealed, maxSealed)
 	info, ok := sealInfo(userID, commandID)

@@ -89,8 +89,8 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range raw {
-		// The top bit of an X25519 key is ignored (RFC 7748 section 5), yet both
-		// sides hash the key as sent, so it counts too.
+		// The top bit of an X25519 key is ignored (RFC 7748 section 5), yet both sides
+		// hash the key as sent, so it counts too.
 		for _, mask := range []byte{1, 0x80} {
 			changed := bytes.Clone(raw)
 			changed[i] ^= mask

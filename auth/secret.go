@@ -21,12 +21,13 @@ const (
 	minDistinctInBytes = 12   // different byte values; 32 random bytes have fewer less than once in 10^25 times
 )
 
-// ErrSecret says that a cluster secret cannot be used; the error that wraps it says what to do.
+// ErrSecret says that a cluster secret cannot be used; the error that wraps it says what
+// to do.
 var ErrSecret = errors.New("cluster secret")
 
 // Label names the use that a key derived from the cluster secret is for. Keys of
-// different labels are independent of each other (RFC 5869 section 3.2).
-// Changing a label's text replaces its key, as a changed secret would.
+// different labels are independent of each other (RFC 5869 section 3.2). Changing a
+// label's text replaces its key, as a changed secret would.
 type Label string
 
 // The uses of the cluster secret.
@@ -39,12 +40,12 @@ const (
 	labelCheck     Label = "maru 1 same secret"
 )
 
-// Secret is what all processes of a cluster share and nobody else knows. Every
-// key they have in common is derived from it. It is immutable and safe for
-// concurrent use, and shows itself nowhere: not in fmt, slog or JSON.
+// Secret is what all processes of a cluster share and nobody else knows. Every key they
+// have in common is derived from it. It is immutable and safe for concurrent use, and
+// shows itself nowhere: not in fmt, slog or JSON.
 type Secret struct {
-	// The bytes live in a closure because fmt prints unexported fields of a
-	// struct around this one by reflection, without asking its String method.
+	// The bytes live in a closure because fmt prints unexported fields of a struct around
+	// this one by reflection, without asking its String method.
 	derive func(Label) ([]byte, error)
 	text   func() string
 }
@@ -63,9 +64,9 @@ func NewSecret() *Secret {
 	return newSecret(b)
 }
 
-// ParseSecret reads a secret from text, as given in the environment or a file:
-// 32 random bytes or more in hex or in base64 (either alphabet, with or without padding).
-// Space around it is ignored. Text of hex digits alone is hex.
+// ParseSecret reads a secret from text, as given in the environment or a file: 32 random
+// bytes or more in hex or in base64 (either alphabet, with or without padding). Space
+// around it is ignored. Text of hex digits alone is hex.
 func ParseSecret(text string) (*Secret, error) {
 	if len(text) > maxSecretText {
 		return nil, fmt.Errorf("%w: longer than %d characters; make one with: openssl rand -base64 32", ErrSecret, maxSecretText)
@@ -96,10 +97,10 @@ func ParseSecret(text string) (*Secret, error) {
 	return newSecret(b), nil
 }
 
-// LoadOrCreate reads the secret from the file at path or, when there is no such
-// file, makes one with mode 0600 that is on disk, with its name, before this
-// returns. Of processes that start at once, all get the secret of the one that
-// was first. A file that others than its owner may read or write is refused.
+// LoadOrCreate reads the secret from the file at path or, when there is no such file,
+// makes one with mode 0600 that is on disk, with its name, before this returns. Of
+// processes that start at once, all get the secret of the one that was first. A file that
+// others than its owner may read or write is refused.
 func LoadOrCreate(path string) (*Secret, error) {
 	s, err := loadSecret(path)
 	if !errors.Is(err, os.ErrNotExist) {
@@ -138,9 +139,9 @@ func loadSecret(path string) (*Secret, error) {
 	return s, nil
 }
 
-// createSecret writes a new secret beside path and then links it there: link
-// fails when path exists, as O_EXCL does, and unlike an exclusive create never shows
-// a half-written secret to a process that starts at the same time or after a crash.
+// createSecret writes a new secret beside path and then links it there: link fails when
+// path exists, as O_EXCL does, and unlike an exclusive create never shows a half-written
+// secret to a process that starts at the same time or after a crash.
 func createSecret(path string) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-secret-*") // O_EXCL, 0600
@@ -175,8 +176,8 @@ func (s *Secret) Derive(l Label) [32]byte {
 	return [32]byte(key)
 }
 
-// Check returns a text that is equal in processes with the same secret and tells
-// nothing else about it. It may be stored and shown.
+// Check returns a text that is equal in processes with the same secret and tells nothing
+// else about it. It may be stored and shown.
 func (s *Secret) Check() string {
 	key := s.Derive(labelCheck)
 	return hex.EncodeToString(key[:16])

@@ -78,8 +78,9 @@ func TestParseSecretRefuses(t *testing.T) {
 	}
 }
 
-// Keys must not change between releases: tokens, sealed passwords and command ids of a running
-// cluster depend on them. The values were computed with an HKDF written in another language.
+// Keys must not change between releases: tokens, sealed passwords and command ids of a
+// running cluster depend on them. The values were computed with an HKDF written in
+// another language.
 func TestDeriveKnownAnswers(t *testing.T) {
 	s := fixed(t)
 	for label, want := range map[Label]string{

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// With the collector's own pace switched off, only sweep collects: after each
-// large hash, unless the heap has so many pointers that it would cost more than it saves.
+// With the collector's own pace switched off, only sweep collects: after each large hash,
+// unless the heap has so many pointers that it would cost more than it saves.
 func TestSweepOnSmallHeapsOnly(t *testing.T) {
 	h := newHasher(t, DefaultParams())
 	small := newHasher(t, cheap)

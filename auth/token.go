@@ -15,8 +15,8 @@ var (
 
 const (
 	tokenVersion = 1
-	// tokenKey names the key that signed a token. There is one today; a rotation
-	// adds a second that is accepted beside it.
+	// tokenKey names the key that signed a token. There is one today; a rotation adds a
+	// second that is accepted beside it.
 	tokenKey = 1
 
 	maxTokenName = 255 // bytes of a user, session or device id, so that one byte holds the length
@@ -31,9 +31,9 @@ type Token struct {
 	ExpiresAt time.Time // whole seconds, after IssuedAt; not valid at or after it
 }
 
-// DeviceToken says that a user signed in on this device before. It proves no
-// sign-in; it only exempts a device from limits that strangers ran into. It has no end of its own: the
-// caller decides which age it accepts.
+// DeviceToken says that a user signed in on this device before. It proves no sign-in; it
+// only exempts a device from limits that strangers ran into. It has no end of its own:
+// the caller decides which age it accepts.
 type DeviceToken struct {
 	User     string    // 1 to 255 bytes
 	Device   string    // 1 to 255 bytes
@@ -56,7 +56,8 @@ func NewTokens(s *Secret) *Tokens {
 	}
 }
 
-// Sign returns the text of t, URL-safe. It fails for ids or times that cannot be in a token.
+// Sign returns the text of t, URL-safe. It fails for ids or times that cannot be in a
+// token.
 func (t *Tokens) Sign(token Token) (string, error) {
 	if token.ExpiresAt.Unix() <= token.IssuedAt.Unix() {
 		return "", errors.New("sign token: it would expire before it is issued")
@@ -68,8 +69,8 @@ func (t *Tokens) Sign(token Token) (string, error) {
 	return t.session.sign(binary.BigEndian.AppendUint64(body, uint64(token.ExpiresAt.Unix()))), nil
 }
 
-// Parse returns the token in text if it was signed by this cluster and lives at
-// now; otherwise [ErrToken] or [ErrTokenExpired].
+// Parse returns the token in text if it was signed by this cluster and lives at now;
+// otherwise [ErrToken] or [ErrTokenExpired].
 func (t *Tokens) Parse(text string, now time.Time) (Token, error) {
 	body, err := t.session.open(text)
 	if err != nil {
@@ -109,8 +110,8 @@ func (t *Tokens) ParseDevice(text string) (DeviceToken, error) {
 	return DeviceToken{User: user, Device: device, IssuedAt: issued}, nil
 }
 
-// appendToken appends what both kinds begin with: version, key, seconds of issue
-// (64 bits, big endian), and two ids, each behind a byte with its length.
+// appendToken appends what both kinds begin with: version, key, seconds of issue (64
+// bits, big endian), and two ids, each behind a byte with its length.
 func appendToken(b []byte, user, name string, issued time.Time) ([]byte, error) {
 	b = append(b, tokenVersion, tokenKey)
 	b = binary.BigEndian.AppendUint64(b, uint64(issued.Unix()))

@@ -19,7 +19,8 @@ func someDevice() DeviceToken {
 	return DeviceToken{User: "alice", Device: "s1", IssuedAt: issued}
 }
 
-// Known answers for the secret of [fixed], computed by another implementation of the same layout.
+// Known answers for the secret of [fixed], computed by another implementation of the same
+// layout.
 const (
 	knownToken  = "MGgXq4v3_RK9WbvlENAH3TEJsrNItLj-ICOG3-BN1dEBAQAAAABlU_EABWFsaWNlAnMxAAAAAGVVQoA"
 	knownDevice = "kz10_pJNTD6rtjc0QiA1j-fiME-NQov9dCNdvRC3VIoBAQAAAABlU_EABWFsaWNlAnMx"
@@ -95,7 +96,8 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// Whatever is done to a genuine text, it is refused: every bit of it counts, and so does every way of writing it.
+// Whatever is done to a genuine text, it is refused: every bit of it counts, and so does
+// every way of writing it.
 func TestSignedTextsCannotBeChanged(t *testing.T) {
 	s := fixed(t)
 	tokens, claims := NewTokens(s), NewClaims(s)
@@ -165,7 +167,8 @@ func TestSignedTextsAreOfOneKind(t *testing.T) {
 	}
 }
 
-// What is signed but not laid out as a token, as a later version might be, is refused and not misread.
+// What is signed but not laid out as a token, as a later version might be, is refused and
+// not misread.
 func TestParseRefusesOtherLayouts(t *testing.T) {
 	tokens := NewTokens(fixed(t))
 	body, err := appendToken(nil, "alice", "s1", issued)
