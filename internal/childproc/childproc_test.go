@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,30 +65,22 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatalf("helper said %q", line)
 	}
-	if err := syscall.Kill(pid, 0); err != nil {
-		t.Fatalf("the child is not running before the kill: %v", err)
+	if !childproc.Running(pid) {
+		t.Fatal("the child is not running before the kill")
+	}
+	if children, err := childproc.Children(helper.Process.Pid); err != nil || !slices.Contains(children, pid) {
+		t.Fatalf("children of the helper: %v (%v), want %d among them", children, err, pid)
 	}
 	if err := helper.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	helper.Wait()
 
-	waitUntil(t, "the child ended", func() bool { return !running(pid) })
+	waitUntil(t, "the child ended", func() bool { return !childproc.Running(pid) })
 	waitUntil(t, "its directory is gone", func() bool {
 		_, err := os.Stat(dir)
 		return errors.Is(err, fs.ErrNotExist)
 	})
-}
-
-// running tells whether pid is a process that still executes; an ended one that nobody has waited
-// for does not count.
-func running(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 func waitUntil(t *testing.T, what string, done func() bool) {
