@@ -155,7 +155,7 @@ func (s *slot) written(c *maru.Checkpoint, err error) {
 	s.saved, s.dirty.frozen = c.Next, nil
 	s.savedAt.Store(c.Next)
 	if s.logins.save(c.LoginNext) {
-		s.slots.CommitLogin(map[int32]int64{s.n: c.LoginNext})
+		s.slots.CommitLogin(s.n, c.LoginNext)
 	}
 	if s.closing != nil {
 		s.finishRelease()

@@ -53,9 +53,9 @@ type Slots interface {
 	Drop(l Lease, why error)
 	Pause(l Lease, topic string)
 	Resume(l Lease, topic string)
-	// CommitLogin publishes positions of login-request to the consumer group, for
-	// Kafka's tools: maru itself goes by its checkpoints.
-	CommitLogin(positions map[int32]int64)
+	// CommitLogin makes a position of login-request known to the consumer group, for
+	// Kafka's tools: maru itself goes by its checkpoints. It does not block.
+	CommitLogin(slot int32, at int64)
 }
 
 // Trimmer deletes the old end of a log.
@@ -178,7 +178,7 @@ func (h *Home) Claim(ctx context.Context, l Lease, generation int32, force bool)
 	if old != nil {
 		old.cancel()
 	}
-	h.cfg.Logger.Info("slot claimed", "slot", l.Slot, "epoch", c.Epoch, "next", c.Next, "generation", generation)
+	h.cfg.Logger.Debug("slot claimed", "slot", l.Slot, "epoch", c.Epoch, "next", c.Next, "generation", generation)
 	return c, nil
 }
 

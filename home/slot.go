@@ -353,9 +353,11 @@ func (s *slot) answerWhere(c *record.Command) {
 }
 
 func (s *slot) residents() Residents {
+	users := slices.AppendSeq([]string{}, maps.Keys(s.state.Users))
+	slices.Sort(users)
 	return Residents{
 		Slot: s.n, Epoch: s.epoch, Since: s.since.UnixMilli(), Next: s.next, Live: s.isLive.Load(),
-		Users: slices.Sorted(maps.Keys(s.state.Users)),
+		Users: users,
 	}
 }
 

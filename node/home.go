@@ -1,0 +1,235 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"maru"
+	"maru/auth"
+	"maru/home"
+	"maru/home/fold"
+	"maru/kafka"
+	"maru/record"
+)
+
+// rememberedPasswords bounds the verified passwords that a process remembers, at
+// about 300 bytes each.
+const rememberedPasswords = 200_000
+
+// homePart is the role home: the slots of this process.
+type homePart struct {
+	home    *home.Home
+	slots   *kafka.Slots
+	checker *home.Checker
+	topic   string        // of commands
+	ready   chan struct{} // closed when slots is set: claims begin before StartSlots returns
+	commits commits
+	version atomic.Int32 // highest version of the rules that all live homes can apply
+}
+
+func (n *Node) startHome(ctx context.Context) error {
+	if n.cfg.Role == RoleGateway {
+		return nil
+	}
+	sealer, err := auth.NewSealer(n.secret)
+	if err != nil {
+		return err
+	}
+	p := &homePart{topic: n.cfg.Topics.Commands, ready: make(chan struct{})}
+	n.home = p
+	if err := n.announce(ctx, p); err != nil {
+		return err
+	}
+	p.checker = home.NewChecker(n.hasher, n.pool, sealer, auth.NewClaims(n.secret), auth.NewRemembered(rememberedPasswords), 0)
+	n.onClose("password checks", func(context.Context) error { p.checker.Close(); return nil })
+	p.home = home.New(home.Config{
+		Name: n.cfg.Name, Topics: n.homeTopics(), Partitions: n.cluster.partitions, Delivery: deliveryPartitions,
+		Store: n.store, Log: n.producer, Trimmer: trimmer{n.admin}, Checker: p.checker,
+		Logger: n.log, Metrics: home.NewMetrics(n.registry),
+		Rules: func() record.RulesBody {
+			return record.RulesBody{Version: int(p.version.Load()), Zone: n.cfg.TimeZone}
+		},
+		CheckpointEvery: n.cfg.Seams.CheckpointEvery, MaxResident: n.cfg.Seams.MaxResident, KeepLog: n.cfg.KeepLog,
+		Fatal: n.fail, Off: n.cfg.Seams.Off, Gate: n.cfg.Seams.HomeGate,
+	})
+	n.registry.MustRegister(p.home.Collector())
+	n.onClose("home", func(context.Context) error { p.home.Close(); return nil })
+	p.home.Start(feeder{p})
+	return n.startSlots(p)
+}
+
+func (n *Node) startSlots(p *homePart) (err error) {
+	p.slots, err = kafka.StartSlots(kafka.SlotsConfig{
+		Conn: n.conn, Group: n.cfg.Group, Commands: n.cfg.Topics.Commands, Login: n.cfg.Topics.LoginRequest,
+		Partitions: n.cluster.partitions, LoginFromStart: n.cluster.loginFromStart,
+		Session: n.cfg.Session, Heartbeat: n.cfg.Seams.Heartbeat, Rebalance: n.cfg.Seams.Rebalance, Force: n.cfg.Seams.Force,
+		Handler: &handler{p}, Fatal: n.fail, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	close(p.ready)
+	n.onClose("slots", p.slots.Stop)
+	stop := p.commits.start(p.slots)
+	n.onClose("login positions", func(context.Context) error { stop(); return nil })
+	return nil
+}
+
+func (n *Node) homeTopics() home.Topics {
+	t := n.cfg.Topics
+	return home.Topics{Commands: t.Commands, Delivery: t.Delivery, LoginRequest: t.LoginRequest, LoginResponse: t.LoginResponse}
+}
+
+// announceEvery is how often homes say which version of the rules they can apply;
+// one that was silent for announceLapse is not asked any more.
+const (
+	announceEvery = 5 * time.Second
+	announceLapse = 20 * time.Second
+)
+
+// announce keeps this home among the live ones, and the version that all of them
+// can apply. The rules of a slot are raised only to that.
+func (n *Node) announce(ctx context.Context, p *homePart) error {
+	once := func(ctx context.Context) error {
+		now := time.Now()
+		if err := n.store.AnnounceHome(ctx, n.cfg.Name, fold.MaxVersion, now.UnixMilli()); err != nil {
+			return err
+		}
+		homes, err := n.store.LiveHomes(ctx, now.Add(-announceLapse).UnixMilli())
+		if err != nil {
+			return err
+		}
+		version := fold.MaxVersion
+		for _, h := range homes {
+			version = min(version, h.RulesMax)
+		}
+		p.version.Store(int32(version))
+		return nil
+	}
+	if err := once(ctx); err != nil {
+		return fmt.Errorf("announcing this home: %w", err)
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(announceEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-run.Done():
+				return
+			case <-t.C:
+				if err := once(run); err != nil && run.Err() == nil {
+					n.log.Warn("home not announced", "err", err)
+				}
+			}
+		}
+	}()
+	n.onClose("announcement", func(ctx context.Context) error {
+		cancel()
+		<-done
+		return n.store.ForgetHome(ctx, n.cfg.Name)
+	})
+	return nil
+}
+
+// handler lets kafka.Slots feed a home.Home: the two packages do not know each other.
+type handler struct{ p *homePart }
+
+func (h *handler) Claim(ctx context.Context, l kafka.Lease, generation int32, force bool) (kafka.Positions, error) {
+	<-h.p.ready
+	c, err := h.p.home.Claim(ctx, home.Lease(l), generation, force)
+	return kafka.Positions{Commands: c.Next, Login: c.LoginNext}, err
+}
+
+func (h *handler) Serve(l kafka.Lease, at kafka.Positions, ends map[string]int64) {
+	h.p.home.Serve(home.Lease(l), ends[h.p.topic], at.Login)
+}
+
+func (h *handler) Records(l kafka.Lease, recs []maru.LogRecord) {
+	h.p.home.Records(home.Lease(l), recs)
+}
+
+func (h *handler) Release(ls []kafka.Lease, planned bool) {
+	leases := make([]home.Lease, len(ls))
+	for i, l := range ls {
+		leases[i] = home.Lease(l)
+	}
+	h.p.home.Release(leases, planned)
+}
+
+// feeder is the other direction.
+type feeder struct{ p *homePart }
+
+func (f feeder) Drop(l home.Lease, why error)      { f.p.slots.Drop(kafka.Lease(l), why) }
+func (f feeder) Pause(l home.Lease, topic string)  { f.p.slots.Pause(kafka.Lease(l), topic) }
+func (f feeder) Resume(l home.Lease, topic string) { f.p.slots.Resume(kafka.Lease(l), topic) }
+func (f feeder) CommitLogin(slot int32, at int64)  { f.p.commits.set(slot, at) }
+
+// commits gathers positions of login-request and commits them to the group once a
+// second: they are shown by Kafka's tools, and nothing else goes by them. mu owns
+// positions.
+type commits struct {
+	mu        sync.Mutex
+	positions map[int32]int64
+}
+
+func (c *commits) set(slot int32, at int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.positions == nil {
+		c.positions = map[int32]int64{}
+	}
+	c.positions[slot] = at
+}
+
+func (c *commits) take() map[int32]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.positions
+	c.positions = nil
+	return p
+}
+
+// start commits until the returned function is called, which commits once more.
+func (c *commits) start(s *kafka.Slots) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	flush := func(ctx context.Context) {
+		if p := c.take(); p != nil {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			s.CommitLogin(ctx, p)
+		}
+	}
+	go func() {
+		defer close(done)
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				flush(ctx)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		flush(context.Background())
+	}
+}
+
+// trimmer drops the result of kafka.Admin.Trim that a home has no use for.
+type trimmer struct{ *kafka.Admin }
+
+func (t trimmer) Trim(ctx context.Context, topic string, partition int32, before int64) error {
+	_, err := t.Admin.Trim(ctx, topic, partition, before)
+	return err
+}

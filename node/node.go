@@ -1,0 +1,328 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+	_ "time/tzdata" // dates must not depend on what the machine has installed
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"maru/auth"
+	"maru/kafka"
+	"maru/kafka/embedded"
+	"maru/store"
+)
+
+// kafkaLog is what homes and gateways produce through.
+type kafkaLog = *kafka.Producer
+
+// Node is a running process. It is made by Start; its fields do not change after.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+
+	broker   *embedded.Broker // nil: real brokers
+	conn     kafka.Conn
+	store    *store.Store
+	secret   *auth.Secret
+	hasher   *auth.Hasher
+	pool     *auth.Pool
+	admin    *kafka.Admin
+	cluster  cluster
+	producer *kafka.Producer
+	home     *homePart
+	gateway  *gatewayPart
+	health   health
+	control  *control
+
+	addr   net.Addr      // of the gateway
+	closes []closer      // in the order of starting
+	dead   chan struct{} // closed by fail
+	reason error         // set before dead is closed
+	once   sync.Once
+	ended  sync.Once
+}
+
+type closer struct {
+	name  string
+	close func(ctx context.Context) error
+}
+
+// Start starts a process and returns when it serves, or says why it cannot.
+func Start(ctx context.Context, cfg Config) (n *Node, err error) {
+	if err := cfg.Check(); err != nil {
+		return nil, &ConfigError{err}
+	}
+	n = &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), dead: make(chan struct{})}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			n.Close(shut)
+		}
+	}()
+	steps := []struct {
+		name  string
+		start func(context.Context) error
+	}{
+		{"data directory", n.startData},
+		{"embedded broker", n.startBroker},
+		{"database", n.startStore},
+		{"cluster secret", n.startSecret},
+		{"Kafka", n.startKafka},
+		{"passwords", n.startPasswords},
+		{"health", n.startHealth},
+		{"home", n.startHome},
+		{"home's listener", n.startOps},
+		{"gateway", n.startGateway},
+		{"slots", n.awaitSlots},
+		{"admin socket", n.startControl},
+	}
+	for _, s := range steps {
+		if err := s.start(ctx); err != nil {
+			return n, fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return n, nil
+}
+
+// ConfigError: a setting is wrong; nothing was started.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the sentence without the type.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// onClose registers what Close undoes.
+func (n *Node) onClose(name string, f func(context.Context) error) {
+	n.closes = append(n.closes, closer{name, f})
+}
+
+// Close stops everything in the reverse order of starting: no new work, then what
+// is under way, then the connections. It may be called once it is dead too.
+func (n *Node) Close(ctx context.Context) (err error) {
+	n.ended.Do(func() {
+		for i := len(n.closes) - 1; i >= 0; i-- {
+			c := n.closes[i]
+			if e := c.close(ctx); e != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", c.name, e))
+			}
+		}
+	})
+	return err
+}
+
+// fail says that the process cannot go on. Only the first reason counts.
+func (n *Node) fail(err error) {
+	n.once.Do(func() {
+		n.reason = err
+		close(n.dead)
+	})
+}
+
+// Dead is closed when the process cannot go on; Err then says why.
+func (n *Node) Dead() <-chan struct{} { return n.dead }
+
+// Err returns why the process cannot go on, nil while it can.
+func (n *Node) Err() error {
+	select {
+	case <-n.dead:
+		return n.reason
+	default:
+		return nil
+	}
+}
+
+// Addr returns the address on which the gateway serves; nil without one.
+func (n *Node) Addr() net.Addr { return n.addr }
+
+// KafkaAddr returns where Kafka's own tools can connect, empty when nowhere.
+func (n *Node) KafkaAddr() string {
+	if n.broker == nil || n.cfg.KafkaListen == "" {
+		return ""
+	}
+	return n.broker.Addr()
+}
+
+func (n *Node) startData(context.Context) error {
+	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("cannot make %s: %w", n.cfg.Data, err)
+	}
+	return nil
+}
+
+// startBroker starts the embedded broker unless there are real ones.
+func (n *Node) startBroker(ctx context.Context) error {
+	if !n.cfg.embedded() {
+		n.conn = kafka.Conn{Seeds: n.cfg.Kafka, Dialer: n.cfg.Seams.Dial, ClientID: n.cfg.Name, Logger: n.log}
+		if b := n.cfg.Seams.Broker; b != nil && len(n.conn.Seeds) == 0 {
+			n.conn.Seeds = b.Addrs()
+			n.conn.Opts = b.SeedOpts()
+			if n.cfg.Seams.Dial == nil {
+				n.conn.Dialer = b.Dial
+			}
+		}
+		return nil
+	}
+	t := n.cfg.Topics
+	b, err := embedded.Start(ctx, embedded.Config{
+		Dir: filepath.Join(n.cfg.Data, "log"), Listen: n.cfg.KafkaListen, NoSync: n.cfg.Seams.NoSync,
+		Protected:       []string{t.Commands, t.Delivery},
+		ProtectedGroups: []string{n.cfg.Group},
+		Retention: map[string]time.Duration{
+			t.Delivery: deliveryRetention, t.LoginRequest: loginRetention, t.LoginResponse: loginRetention,
+		},
+		Logger: n.log, Fatal: n.fail,
+	})
+	if err != nil {
+		return err
+	}
+	n.broker = b
+	n.onClose("embedded broker", func(context.Context) error { return b.Close() })
+	n.conn = kafka.Conn{Seeds: b.Addrs(), Dialer: b.Dial, ClientID: n.cfg.Name, Opts: b.SeedOpts(), Logger: n.log}
+	return nil
+}
+
+func (n *Node) startStore(ctx context.Context) (err error) {
+	n.store, err = store.Open(ctx, store.Config{DSN: n.cfg.dsn(), Logger: n.log, Hook: n.cfg.Seams.StoreHook})
+	if err != nil {
+		return err
+	}
+	n.onClose("database", func(context.Context) error { return n.store.Close() })
+	return nil
+}
+
+// startSecret finds the cluster secret and compares it with the one that the
+// database was first used with: with another one no session and no sealed
+// password of the other processes could be read.
+func (n *Node) startSecret(ctx context.Context) (err error) {
+	switch {
+	case n.cfg.Secret != "":
+		n.secret, err = auth.ParseSecret(n.cfg.Secret)
+	case n.cfg.SecretFile != "":
+		n.secret, err = auth.LoadOrCreate(n.cfg.SecretFile)
+	default:
+		n.secret, err = auth.LoadOrCreate(filepath.Join(n.cfg.Data, "secret"))
+	}
+	if err != nil {
+		return err
+	}
+	known, _, err := n.store.EnsureMeta(ctx, "secret.check", n.secret.Check())
+	if err != nil {
+		return err
+	}
+	if known != n.secret.Check() {
+		return errors.New("this is not the secret of the cluster that uses this database: give all processes the same one with --secret-file or MARU_SECRET")
+	}
+	return nil
+}
+
+func (n *Node) startKafka(ctx context.Context) (err error) {
+	if n.admin, err = kafka.NewAdmin(n.conn); err != nil {
+		return err
+	}
+	n.onClose("Kafka", func(context.Context) error { n.admin.Close(); return nil })
+	if n.cluster, err = n.ensureCluster(ctx); err != nil {
+		return err
+	}
+	if n.producer, err = kafka.NewProducer(n.conn); err != nil {
+		return err
+	}
+	n.onClose("producer", func(ctx context.Context) error {
+		defer n.producer.Close()
+		return n.producer.Flush(ctx)
+	})
+	n.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "maru_producer_buffered_records", Help: "Records produced and not yet acknowledged."},
+		func() float64 { records, _ := n.producer.Buffered(); return float64(records) }))
+	return nil
+}
+
+func (n *Node) startPasswords(context.Context) (err error) {
+	if n.hasher, err = auth.NewHasher(n.cfg.hashParams()); err != nil {
+		return err
+	}
+	n.pool = auth.NewPool(n.cfg.PasswordWorkers)
+	n.onClose("passwords", func(context.Context) error { n.pool.Close(); return nil })
+	return nil
+}
+
+// cluster is what all processes of a cluster agree on, as recorded in SQL.
+type cluster struct {
+	partitions     int32 // P
+	loginFromStart bool  // login-request is maru's own topic: no request in it is too old
+}
+
+// ensureCluster reads or, at the first start, decides the facts of the cluster,
+// and brings the topics to them.
+func (n *Node) ensureCluster(ctx context.Context) (c cluster, err error) {
+	stored, found, err := n.store.Meta(ctx, "partitions")
+	if err != nil {
+		return c, err
+	}
+	c.partitions = n.cfg.Partitions
+	if found {
+		p, err := strconv.ParseInt(stored, 10, 32)
+		if err != nil {
+			return c, fmt.Errorf("the recorded number of partitions is %q: restore the database", stored)
+		}
+		if c.partitions != 0 && c.partitions != int32(p) {
+			return c, &ConfigError{fmt.Errorf("--partitions %d, but this cluster was made with %d and users live by it: leave the setting out, or change the number with `maru grow`", c.partitions, p)}
+		}
+		c.partitions = int32(p)
+	} else if c.partitions == 0 {
+		c.partitions = DefaultPartitions
+	}
+	report, err := n.admin.EnsureTopics(ctx, n.cfg.layout(c.partitions), !found)
+	if err != nil {
+		return c, err
+	}
+	n.logReport(report)
+	return n.recordCluster(ctx, c, report)
+}
+
+func (n *Node) recordCluster(ctx context.Context, c cluster, report kafka.Report) (cluster, error) {
+	own := "no"
+	for _, t := range report.Created {
+		if t == n.cfg.Topics.LoginRequest {
+			own = "yes"
+		}
+	}
+	own, _, err := n.store.EnsureMeta(ctx, "login-request.own", own)
+	if err != nil {
+		return c, err
+	}
+	c.loginFromStart = own == "yes"
+	p, _, err := n.store.EnsureMeta(ctx, "partitions", strconv.Itoa(int(c.partitions)))
+	if err == nil && p != strconv.Itoa(int(c.partitions)) {
+		err = fmt.Errorf("another process has just made this cluster with --partitions %s: start again without the setting", p)
+	}
+	return c, err
+}
+
+func (n *Node) logReport(r kafka.Report) {
+	for _, t := range r.Created {
+		n.log.Info("topic created", "topic", t)
+	}
+	for _, t := range r.Grown {
+		n.log.Info("topic has more partitions now", "topic", t)
+	}
+	for _, s := range r.Changed {
+		n.log.Warn("topic setting changed", "change", s)
+	}
+	for _, s := range r.Warnings {
+		n.log.Warn("topic is not as asked", "warning", s)
+	}
+}
