@@ -91,13 +91,11 @@ func ParseAddress(s string) (Address, error) {
 }
 
 // Stream places a command in the dense stream from one slot to another: a home
-// accepts only the successor of the last number it accepted from that slot.
-// Cause is the offset of the record in the source slot that brought it about.
+// accepts only the successor of the last number it accepted from that slot. The
+// slot of the Cause is the source.
 type Stream struct {
-	Slot  int32 `json:"slot"`
-	N     int64 `json:"n"`
-	Cause int64 `json:"cause"`
-	Index int   `json:"index"`
+	Cause
+	N int64 `json:"n"`
 }
 
 // RegisterBody asks for a new account. Password is the argon2id hash, made by

@@ -12,8 +12,18 @@ import (
 type Delivery struct {
 	V     int    `json:"v"`
 	To    string `json:"to"`
+	From  *Cause `json:"from,omitempty"` // nil for what was not brought about by a record
 	Reply *Reply `json:"reply,omitempty"`
 	Beat  int64  `json:"beat,omitempty"` // a gateway's own sign of life, counted up
+}
+
+// Cause names the record that brought an output about, and its place among the
+// outputs of that record. A home that takes over sends outputs again: two records
+// with one cause have one content, always.
+type Cause struct {
+	Slot   int32 `json:"slot"`
+	Offset int64 `json:"offset"`
+	Index  int   `json:"index"`
 }
 
 // Reply is the outcome of one command. All replies to one command are equal, as

@@ -283,12 +283,17 @@ func (t *turn) full(u *User) bool {
 // be the same in any later state, or says to come back.
 func (t *turn) refuse(code maru.Code) { t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: code}) }
 
+// cause names the next output of this record.
+func (t *turn) cause() record.Cause {
+	return record.Cause{Slot: t.Slot, Offset: t.in.Offset, Index: len(t.Outputs)}
+}
+
 func (t *turn) reply(to *record.Address, r record.Reply) {
 	if to == nil || to.Partition < 0 || to.Partition >= t.Delivery || r.ID.IsZero() {
 		return // nobody waits, or where the gateway claims to wait is no place
 	}
 	t.Outputs = append(t.Outputs, Output{
 		Topic: ToDelivery, Partition: to.Partition, Time: t.in.Time,
-		Value: record.MustEncode(record.Delivery{V: record.Version, To: to.Gateway, Reply: &r}),
+		Value: record.MustEncode(record.Delivery{V: record.Version, To: to.Gateway, From: new(t.cause()), Reply: &r}),
 	})
 }

@@ -38,7 +38,7 @@ func (t *turn) send(kind record.Kind, to string, body record.FriendBody) {
 		Topic: ToCommands, Partition: slot, Key: to, Time: t.in.Time,
 		Value: record.MustEncode(record.Command{
 			V: record.Version, Kind: kind, User: to, Friend: &body,
-			From: &record.Stream{Slot: t.Slot, N: t.Out[slot], Cause: t.in.Offset, Index: len(t.Outputs)},
+			From: &record.Stream{Cause: t.cause(), N: t.Out[slot]},
 		}),
 	})
 }
