@@ -52,8 +52,10 @@ func parsePostgres(dsn string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, errors.New("the PostgreSQL address is not a valid URL: percent-encode the special characters of its password (@ is %40, / is %2F, # is %23), and end the host with :port")
 	}
-	if u.Fragment != "" {
-		return nil, errors.New("the PostgreSQL address contains a #: percent-encode it as %23 in the password")
+	_, rest, _ := strings.Cut(dsn, "://")
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 && strings.ContainsAny(rest[i:], "@#") {
+		// What follows the first / ? or # would be taken for the name of the database, and shown.
+		return nil, errors.New("the PostgreSQL address has an @ or # after its first / ? or #: percent-encode the special characters of its password (@ is %40, / is %2F, ? is %3F, # is %23)")
 	}
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {

@@ -50,8 +50,7 @@ func openPostgres(ctx context.Context, cfg *pgx.ConnConfig, c Config) (_ *Store,
 	// A claim that a crash of the server forgets would let two owners have one epoch.
 	params["synchronous_commit"] = "on"
 	if cfg.ValidateConnect == nil {
-		// Rows of a standby may lag: a home that reads them would go on from an old state.
-		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+		cfg.ValidateConnect = wantPrimary
 	}
 	d := newPostgres()
 	if err := preparePostgres(ctx, cfg, d, c); err != nil {
@@ -70,6 +69,15 @@ func openPostgres(ctx context.Context, cfg *pgx.ConnConfig, c Config) (_ *Store,
 		s.timeout = 15 * time.Second
 	}
 	return s, nil
+}
+
+// wantPrimary refuses a connection to a standby. Its rows may lag, and a home that
+// read them would go on from an old state.
+func wantPrimary(ctx context.Context, c *pgconn.PgConn) error {
+	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, c); err != nil {
+		return fmt.Errorf("the server must take writes: give the address of the primary, not of a standby: %w", err)
+	}
+	return nil
 }
 
 func setDefault(params map[string]string, key, value string) {
@@ -116,33 +124,43 @@ func (advisoryLock) SessionUnlock(ctx context.Context, c *sql.Conn) error {
 // commitPostgres tells the failures that are certain from the others.
 func commitPostgres(ctx context.Context, c *sql.Conn) error {
 	var tag pgconn.CommandTag
+	sent := false
 	err := c.Raw(func(driverConn any) (err error) {
-		tag, err = driverConn.(*stdlib.Conn).Conn().Exec(ctx, "COMMIT")
+		conn := driverConn.(*stdlib.Conn).Conn()
+		if conn.IsClosed() {
+			return pgconn.ErrConnClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		sent = true
+		tag, err = conn.Exec(ctx, "COMMIT")
 		return err
 	})
-	if err == nil {
-		if tag.String() != "COMMIT" { // the server had given the transaction up before
-			return fmt.Errorf("the server answered COMMIT with %s", tag)
-		}
-		return nil
-	}
-	if definite(err) {
+	switch {
+	case err == nil && tag.String() != "COMMIT":
+		return fmt.Errorf("the server answered COMMIT with %s", tag) // it had given the transaction up before
+	case err == nil, !sent, definite(err):
 		return err
 	}
 	return fmt.Errorf("%w: %w", maru.ErrOutcomeUnknown, err)
 }
 
-// definite tells whether err, the answer to COMMIT, proves that nothing was
-// committed. That is so when nothing had been sent, and when the server answered
-// with an ERROR: it raises none after the point of no return. It is not so for FATAL
-// and PANIC (a server that shuts down may end a session whose transaction is
-// committed already, for one that waits for its standby it says so), nor for
-// the classes 08 and 40003, by which poolers and proxies tell that they lost the server.
-// Everything else is a lost connection or a context that ended while COMMIT was under way.
+// definite tells whether err, from sending COMMIT, proves that nothing was
+// committed. Only an ERROR answered by the server does: it raises none after the
+// point of no return. Not so FATAL and PANIC (a server that shuts down may end a
+// session whose transaction is committed already, for one that waits for its
+// standby it says so), nor the classes 08 and 40003, by which poolers and proxies
+// tell that they lost the server. Everything else is a lost connection or a context that
+// ended while COMMIT was under way.
+//
+// pgconn.SafeToRetry must not be asked here: pgx 5.12 answers true also when the
+// connection broke while the answer to a statement without arguments was awaited
+// (its second read reports "conn closed", which counts as "nothing sent").
 func definite(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
-		return pgconn.SafeToRetry(err)
+		return false
 	}
 	severity := e.SeverityUnlocalized
 	if severity == "" {

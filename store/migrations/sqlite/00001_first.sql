@@ -17,7 +17,7 @@ CREATE TABLE slots (
 -- state is bytes: only the user's home reads it, and no encoding rule of a
 -- database can refuse or change it.
 CREATE TABLE users (
-  user_id            TEXT    PRIMARY KEY,
+  user_id            TEXT    PRIMARY KEY NOT NULL,
   hash               INTEGER NOT NULL,
   registered         INTEGER NOT NULL,
   user_name          TEXT    NOT NULL,
