@@ -93,7 +93,11 @@ type Config struct {
 	Fatal func(error)
 
 	probe probe // the disk; tests put faults here
+	pace  pace
 }
+
+// pace is how often the broker's loops run; tests of long times slow them down.
+type pace struct{ canary, trim time.Duration }
 
 // withDefaults fills in what was left zero and refuses what cannot work.
 func (c Config) withDefaults() (Config, error) {
@@ -117,6 +121,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.pace == (pace{}) {
+		c.pace = pace{canary: canaryEvery, trim: trimEvery}
 	}
 	if c.Fatal == nil {
 		c.Fatal = func(error) {}

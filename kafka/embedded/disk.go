@@ -65,6 +65,7 @@ type disk struct {
 	log    *slog.Logger
 	fatal  func(error)
 	canary *os.File
+	every  time.Duration
 
 	mu    sync.Mutex
 	state DiskState
@@ -96,7 +97,10 @@ func (s DiskState) String() string {
 }
 
 func newDisk(cfg Config, canary *os.File) *disk {
-	d := &disk{dir: cfg.Dir, floor: cfg.MinFree, probe: cfg.probe, log: cfg.Logger, fatal: cfg.Fatal, canary: canary}
+	d := &disk{
+		dir: cfg.Dir, floor: cfg.MinFree, probe: cfg.probe, log: cfg.Logger, fatal: cfg.Fatal,
+		canary: canary, every: cfg.pace.canary,
+	}
 	if d.probe.free == nil {
 		d.probe.free = freeBytes
 	}
@@ -119,9 +123,9 @@ func (d *disk) current() (DiskState, *string) {
 	return d.state, d.why
 }
 
-// watch looks at the disk every second until ctx ends.
+// watch looks at the disk at its pace until ctx ends.
 func (d *disk) watch(ctx context.Context) {
-	tick := time.NewTicker(canaryEvery)
+	tick := time.NewTicker(d.every)
 	defer tick.Stop()
 	for {
 		select {

@@ -386,13 +386,7 @@ func rawCall(t *testing.T, b *Broker, send []byte) ([]byte, error) {
 	if _, err := conn.Write(send); err != nil {
 		return nil, err
 	}
-	var size [4]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return nil, err
-	}
-	body := make([]byte, binary.BigEndian.Uint32(size[:]))
-	_, err = io.ReadFull(conn, body)
-	return body, err
+	return readAnswer(conn)
 }
 
 func TestHostileFramesEndOnlyTheirConnection(t *testing.T) {

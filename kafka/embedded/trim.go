@@ -10,9 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// trimLoop applies the retention every trimEvery until ctx ends.
+// trimLoop applies the retention at its pace until ctx ends.
 func (b *Broker) trimLoop(ctx context.Context) {
-	tick := time.NewTicker(trimEvery)
+	tick := time.NewTicker(b.cfg.pace.trim)
 	defer tick.Stop()
 	for {
 		select {
