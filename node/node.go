@@ -124,6 +124,17 @@ func (n *Node) Close(ctx context.Context) (err error) {
 	return err
 }
 
+// Crash ends everything as if the process had been killed: nothing is released,
+// left or written any more. It is for tests, after the network was cut.
+func (n *Node) Crash() {
+	if n.home != nil && n.home.slots != nil {
+		n.home.slots.Crash()
+	}
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	n.Close(gone)
+}
+
 // fail says that the process cannot go on. Only the first reason counts.
 func (n *Node) fail(err error) {
 	n.once.Do(func() {
@@ -169,7 +180,6 @@ func (n *Node) startBroker(ctx context.Context) error {
 		n.conn = kafka.Conn{Seeds: n.cfg.Kafka, Dialer: n.cfg.Seams.Dial, ClientID: n.cfg.Name, Logger: n.log}
 		if b := n.cfg.Seams.Broker; b != nil && len(n.conn.Seeds) == 0 {
 			n.conn.Seeds = b.Addrs()
-			n.conn.Opts = b.SeedOpts()
 			if n.cfg.Seams.Dial == nil {
 				n.conn.Dialer = b.Dial
 			}
