@@ -16,12 +16,20 @@ const MaxUserID = 32
 // *Error with code INVALID and field "userId".
 func ParseUserID(s string) (string, error) {
 	if len(s) <= MaxUserID {
-		s = strings.ToLower(s)
-		if ValidUserID(s) {
+		if s = strings.Map(foldASCII, s); ValidUserID(s) {
 			return s, nil
 		}
 	}
 	return "", Invalid("userId", "a user id is 1 to 32 letters a-z, digits, dots, underscores or hyphens, and starts with a letter or a digit")
+}
+
+// foldASCII leaves other letters alone: the lower case of some, such as the Kelvin
+// sign, is ASCII, and an id would be accepted that is not what was typed.
+func foldASCII(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		r += 'a' - 'A'
+	}
+	return r
 }
 
 // ValidUserID tells whether s is a user id in its stored, folded form.
