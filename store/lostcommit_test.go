@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -25,9 +26,9 @@ func TestPostgresLosesCommit(t *testing.T) {
 		cut     func(*proxy, context.CancelFunc)
 		written bool
 	}{
-		{"request lost", func(p *proxy, _ context.CancelFunc) { p.onRequest(p.closeAll) }, false},
-		{"answer lost", func(p *proxy, _ context.CancelFunc) { p.onAnswer(p.closeAll) }, true},
-		{"context cancelled", func(p *proxy, cancel context.CancelFunc) { p.onAnswer(cancel) }, true},
+		{"request lost", func(p *proxy, _ context.CancelFunc) { p.onRequest("COMMIT", p.closeAll) }, false},
+		{"answer lost", func(p *proxy, _ context.CancelFunc) { p.onAnswer("COMMIT", p.closeAll) }, true},
+		{"context cancelled", func(p *proxy, cancel context.CancelFunc) { p.onAnswer("COMMIT", cancel) }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dsn := freshPostgres(t)
@@ -58,7 +59,7 @@ func TestPostgresLosesCommit(t *testing.T) {
 	}
 }
 
-// A connection lost before COMMIT is definite, also when the store notices it only then.
+// A connection lost before COMMIT is definite, and the pool replaces it.
 func TestPostgresLosesConnectionBefore(t *testing.T) {
 	dsn := freshPostgres(t)
 	p := newProxy(t, dsn)
@@ -66,8 +67,7 @@ func TestPostgresLosesConnectionBefore(t *testing.T) {
 	s := open(t, store.Config{DSN: p.dsn, Hook: func(_ context.Context, point string) error {
 		if point == store.PointCheckpointBegin && lose {
 			lose = false
-			p.closeAll() // the pool does not know yet
-			p.onRequest(p.closeAll)
+			p.onRequest("UPDATE slots", p.closeAll)
 		}
 		return nil
 	}})
@@ -84,14 +84,20 @@ func TestPostgresLosesConnectionBefore(t *testing.T) {
 	}
 }
 
+// trigger calls f, once, in place of passing on the bytes that contain match.
+type trigger struct {
+	match string
+	f     func()
+}
+
 // proxy stands between a store and PostgreSQL. mu guards all its fields.
 type proxy struct {
 	dsn string
 
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{}
-	request func() // called in place of passing on the next bytes from the client, once
-	answer  func() // the same from the server
+	request trigger // for what clients send
+	answer  trigger // for what the server sends
 }
 
 func newProxy(t *testing.T, dsn string) *proxy {
@@ -135,7 +141,7 @@ func newProxy(t *testing.T, dsn string) *proxy {
 	return p
 }
 
-func (p *proxy) pass(to io.WriteCloser, from io.ReadCloser, instead *func()) {
+func (p *proxy) pass(to io.WriteCloser, from io.ReadCloser, tr *trigger) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 32<<10)
@@ -145,10 +151,13 @@ func (p *proxy) pass(to io.WriteCloser, from io.ReadCloser, instead *func()) {
 			return
 		}
 		p.mu.Lock()
-		f := *instead
-		*instead = nil
+		f := tr.f
+		hit := f != nil && bytes.Contains(buf[:n], []byte(tr.match))
+		if hit {
+			tr.f = nil
+		}
 		p.mu.Unlock()
-		if f != nil {
+		if hit {
 			f()
 			continue
 		}
@@ -158,8 +167,17 @@ func (p *proxy) pass(to io.WriteCloser, from io.ReadCloser, instead *func()) {
 	}
 }
 
-func (p *proxy) onRequest(f func()) { p.mu.Lock(); p.request = f; p.mu.Unlock() }
-func (p *proxy) onAnswer(f func())  { p.mu.Lock(); p.answer = f; p.mu.Unlock() }
+func (p *proxy) onRequest(match string, f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.request = trigger{match, f}
+}
+
+func (p *proxy) onAnswer(match string, f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = trigger{match, f}
+}
 
 func (p *proxy) closeAll() {
 	p.mu.Lock()

@@ -15,15 +15,14 @@ import (
 var migrations embed.FS
 
 // migrate applies the migrations that the database lacks, each in its own
-// transaction, and refuses a database that a newer program has migrated: its rows
+// transaction (the caller keeps other processes out meanwhile), and refuses a database that a newer program has migrated: its rows
 // may mean something this one does not know.
-func migrate(ctx context.Context, db *sql.DB, d *dialect, log *slog.Logger, opts ...goose.ProviderOption) error {
+func migrate(ctx context.Context, db *sql.DB, d *dialect, log *slog.Logger) error {
 	folder, err := fs.Sub(migrations, "migrations/"+d.name)
 	if err != nil {
 		return err
 	}
-	opts = append(opts, goose.WithDisableGlobalRegistry(true), goose.WithSlog(log))
-	p, err := goose.NewProvider(d.goose, db, folder, opts...)
+	p, err := goose.NewProvider(d.goose, db, folder, goose.WithDisableGlobalRegistry(true), goose.WithSlog(log))
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}

@@ -101,25 +101,20 @@ func preparePostgres(ctx context.Context, cfg *pgx.ConnConfig, d *dialect, c Con
 	if encoding != "UTF8" {
 		return fmt.Errorf("the PostgreSQL database has the encoding %s: make one with ENCODING 'UTF8'", encoding)
 	}
-	return migrate(ctx, db, d, c.Logger, goose.WithSessionLocker(advisoryLock{}))
+	lock, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	// One process at a time. The lock ends with its session, that is with db. It is not
+	// left to goose, which makes its table before it locks.
+	if _, err := lock.ExecContext(ctx, "SELECT pg_advisory_lock($1)", migrationLock); err != nil {
+		return fmt.Errorf("wait for another process that migrates the database: %w", err)
+	}
+	return migrate(ctx, db, d, c.Logger)
 }
-
-// advisoryLock lets one process at a time migrate a database: goose holds it on the connection
-// on which it migrates, so it ends with the process at the latest. Unlike goose's
-// own it waits in the server instead of asking again once a second.
-type advisoryLock struct{}
 
 const migrationLock int64 = 0x6d617275 // "maru"
-
-func (advisoryLock) SessionLock(ctx context.Context, c *sql.Conn) error {
-	_, err := c.ExecContext(ctx, "SELECT pg_advisory_lock($1)", migrationLock)
-	return err
-}
-
-func (advisoryLock) SessionUnlock(ctx context.Context, c *sql.Conn) error {
-	_, err := c.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", migrationLock)
-	return err
-}
 
 // commitPostgres tells the failures that are certain from the others.
 func commitPostgres(ctx context.Context, c *sql.Conn) error {
