@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"maru/internal/childproc"
 )
 
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) != "" {
 		runHelper()
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // runHelper starts a child in a directory, tells both on standard output and waits to be killed.
@@ -103,8 +105,8 @@ func TestStopEscalates(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ready
-	if err := p.Stop(50*time.Millisecond, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+	if err := p.Stop(50*time.Millisecond, syscall.SIGTERM); err == nil {
+		t.Error("the child ignored SIGTERM, and Stop does not say so")
 	}
 	var exit *exec.ExitError
 	if !errors.As(p.Err(), &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {

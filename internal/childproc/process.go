@@ -84,7 +84,8 @@ func (p *Process) Signal(sig syscall.Signal) error {
 }
 
 // Stop sends the signals one after another, giving the child patience to end after each, and ends
-// with SIGKILL. It returns once the child has ended.
+// with SIGKILL. It returns once the child has ended; that it obeyed none of the signals is an error.
+// Without signals it is a kill.
 func (p *Process) Stop(patience time.Duration, signals ...syscall.Signal) error {
 	for _, sig := range signals {
 		if err := p.Signal(sig); err != nil {
@@ -100,5 +101,8 @@ func (p *Process) Stop(patience time.Duration, signals ...syscall.Signal) error 
 		return fmt.Errorf("kill process %d: %w", p.pid, err)
 	}
 	<-p.done
+	if len(signals) > 0 {
+		return fmt.Errorf("process %d did not end within %v of %v and was killed", p.pid, patience, signals)
+	}
 	return nil
 }

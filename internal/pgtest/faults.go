@@ -86,11 +86,9 @@ func (s *Server) end(signals ...syscall.Signal) error {
 	if err := s.thaw(); err != nil { // a paused server could not obey
 		return err
 	}
-	if err := s.process.Stop(stopPatience, signals...); err != nil {
-		return err
-	}
+	err := s.process.Stop(stopPatience, signals...)
 	s.process = nil
-	return nil
+	return err
 }
 
 // freeze stops the postmaster, then its backends, whose ids it returns. The caller holds mu.

@@ -133,10 +133,11 @@ func (b *broker) end(signals ...syscall.Signal) error {
 	if err := b.process.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
-	if err := b.process.Stop(stopPatience, signals...); err != nil {
+	err := b.process.Stop(stopPatience, signals...)
+	b.process = nil
+	if err != nil {
 		return fmt.Errorf("stop %v: %w", b, err)
 	}
-	b.process = nil
 	return nil
 }
 

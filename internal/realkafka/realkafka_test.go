@@ -9,12 +9,19 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
+	"maru/internal/childproc"
 	"maru/internal/realkafka"
 )
 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if err := realkafka.StopShared(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if err := goleak.Find(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -191,6 +198,47 @@ func TestBrokerPaused(t *testing.T) {
 	}
 	mustTool(t, c, "", "kafka-topics", "--bootstrap-server", c.Address(2), "--list")
 	waitInSync(t, c, "pause")
+}
+
+func TestBrokersAreSmall(t *testing.T) {
+	c := realkafka.Shared(t)
+	total := 0
+	for i := 1; i <= 3; i++ {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.PID(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "VmRSS:")
+		var kilobytes int
+		if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("kafka%d has %d MiB in memory", i, kilobytes>>10)
+		total += kilobytes
+	}
+	if total > 1<<20 {
+		t.Errorf("three brokers have %d MiB in memory, want at most 1 GiB", total>>10)
+	}
+}
+
+func TestOneBrokerAtItsPort(t *testing.T) {
+	realkafka.Require(t)
+	ports, err := childproc.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	c := realkafka.Start(t, realkafka.Options{Brokers: 1, BasePort: ports[0], Settings: map[string]string{"log.retention.hours": "7"}})
+	t.Logf("one broker served after %d ms", time.Since(begin).Milliseconds())
+	if want := fmt.Sprintf("localhost:%d", ports[0]); c.Bootstrap() != want {
+		t.Errorf("bootstrap %s, want %s", c.Bootstrap(), want)
+	}
+	out := mustTool(t, c, "", "kafka-configs", "--bootstrap-server", c.Bootstrap(), "--describe", "--all", "--entity-type", "brokers", "--entity-name", "1")
+	for _, want := range []string{"log.retention.hours=7 ", "auto.create.topics.enable=false ", "min.insync.replicas=1 ", "group.min.session.timeout.ms=6000 "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the broker does not say %s", want)
+		}
+	}
 }
 
 func TestPortInUseIsRefused(t *testing.T) {
