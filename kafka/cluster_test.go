@@ -101,6 +101,17 @@ func (l *link) cut() {
 	for _, c := range l.conns {
 		c.Close()
 	}
+	select {
+	case <-l.open:
+	default:
+		close(l.open) // who waits for a held link finds its connection closed
+	}
+}
+
+func (l *link) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.isCut = false
 }
 
 func (l *link) hold() {
@@ -234,7 +245,7 @@ func within(t *testing.T, d time.Duration, what string, ok func() bool) time.Dur
 	return time.Since(start)
 }
 
-// keyOf tells the requests of one kind to a control function.
+// onRequest shows every request of one kind to fn, as kfake's ControlKey does.
 func onRequest[R kmsg.Request](b *broker, fn func(R) (kmsg.Response, error, bool)) {
 	var zero R
 	b.ControlKey(zero.Key(), func(r kmsg.Request) (kmsg.Response, error, bool) {

@@ -2,9 +2,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // TopicInfo is a topic as people see it.
@@ -49,7 +51,7 @@ func (a *Admin) Describe(ctx context.Context, l Layout, group string) ([]TopicIn
 		return nil, fmt.Errorf("listing the ends of the topics: %w", err)
 	}
 	committed, err := a.adm.FetchOffsetsForTopics(ctx, group, l.LoginRequest)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nobody joined yet
 		return nil, fmt.Errorf("asking for the offsets of group %s: %w", group, err)
 	}
 	infos := make([]TopicInfo, 0, len(exist))

@@ -55,6 +55,7 @@ type home struct {
 	name  string
 	store *store
 	slots *Slots
+	ready chan struct{} // closed when slots is set
 	// beforeClaim, when set, runs first in Claim; an error is Claim's.
 	beforeClaim func(ctx context.Context, l Lease, gen int32, force bool) error
 	onRelease   func(ls []Lease, planned bool)
@@ -62,6 +63,7 @@ type home struct {
 
 	mu       sync.Mutex // guards what follows, for the time of an access
 	held     map[int32]*holding
+	dropped  map[Lease]bool
 	served   map[int32]int // how often Serve was called
 	released []string
 	claims   []string
@@ -80,10 +82,11 @@ type holding struct {
 }
 
 func newHome(t *testing.T, name string, st *store) *home {
-	return &home{t: t, name: name, store: st, held: map[int32]*holding{}, served: map[int32]int{}}
+	return &home{t: t, name: name, store: st, ready: make(chan struct{}), held: map[int32]*holding{}, dropped: map[Lease]bool{}, served: map[int32]int{}}
 }
 
 func (h *home) Claim(ctx context.Context, l Lease, gen int32, force bool) (Positions, error) {
+	<-h.ready
 	if h.beforeClaim != nil {
 		if err := h.beforeClaim(ctx, l, gen, force); err != nil {
 			return Positions{}, err
@@ -106,13 +109,19 @@ func (h *home) Claim(ctx context.Context, l Lease, gen int32, force bool) (Posit
 	return Positions{Commands: r.next, Login: r.login}, nil
 }
 
-func (h *home) Serve(l Lease, _ Positions, ends map[string]int64) {
+func (h *home) Serve(l Lease, at Positions, ends map[string]int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.dropped[l] {
+		return
+	}
 	x := h.held[l.Slot]
 	if x == nil || x.lease != l || x.served {
 		h.t.Errorf("%s: Serve of %v, which is not a fresh claim", h.name, l)
 		return
+	}
+	if at.Commands != x.next || at.Login < 0 {
+		h.t.Errorf("%s: Serve of slot %d from %+v", h.name, l.Slot, at)
 	}
 	x.served, x.ends = true, maps.Clone(ends)
 	h.served[l.Slot]++
@@ -126,6 +135,9 @@ func (h *home) Records(l Lease, recs []maru.LogRecord) {
 	defer h.store.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.dropped[l] {
+		return
+	}
 	x := h.held[l.Slot]
 	if x == nil || x.lease != l || !x.served {
 		h.t.Errorf("%s: records for %v, which is not served", h.name, l)
@@ -134,6 +146,7 @@ func (h *home) Records(l Lease, recs []maru.LogRecord) {
 	r := h.store.row(l.Slot)
 	if r.epoch != x.epoch {
 		delete(h.held, l.Slot)
+		h.dropped[l] = true
 		h.slots.Drop(l, maru.ErrFenced)
 		return
 	}
@@ -166,7 +179,7 @@ func (h *home) Release(ls []Lease, planned bool) {
 		if x := h.held[l.Slot]; x != nil && x.lease == l {
 			delete(h.held, l.Slot)
 			h.released = append(h.released, fmt.Sprintf("%d planned %v", l.Slot, planned))
-		} else {
+		} else if !h.dropped[l] {
 			h.t.Errorf("%s: Release of %v, which is not held", h.name, l)
 		}
 	}
@@ -207,14 +220,11 @@ func (h *home) start(l *link, partitions int32, opts ...func(*SlotsConfig)) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	// The handler may be called before StartSlots returns; its calls of h.slots
-	// happen after a record was read, which the lock orders.
-	h.store.mu.Lock()
-	defer h.store.mu.Unlock()
 	var err error
 	if h.slots, err = StartSlots(cfg); err != nil {
 		h.t.Fatal(err)
 	}
+	close(h.ready)
 }
 
 func (h *home) stop() {
@@ -228,8 +238,37 @@ func (h *home) stop() {
 
 var errTest = errors.New("a fault of the test")
 
+// record is what a home has seen, copied.
+type record struct {
+	claims, released []string
+	served           map[int32]int
+	held             int
+}
+
+func (h *home) seen() record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return record{slices.Clone(h.claims), slices.Clone(h.released), maps.Clone(h.served), len(h.held)}
+}
+
+// forget is what a handler does before it drops a lease.
+func (h *home) forget(n int32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if x := h.held[n]; x != nil {
+		h.dropped[x.lease] = true
+		delete(h.held, n)
+	}
+}
+
 func (h *home) loginsSeen() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.logins)
+}
+
+func (h *home) endsOf(n int32) map[string]int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.held[n].ends
 }

@@ -34,7 +34,9 @@ type Positions struct {
 
 // Handler is what Slots needs of a home. The methods of one lease are called
 // in the order Claim, Serve, Records…, Release, none beside another; those of
-// different leases may run concurrently, Claim and planned Release do.
+// different leases may run concurrently, Claim and planned Release do. Until
+// Slots has taken note of a Drop, Records and Release of that lease may still
+// come: a handler ignores leases that it no longer knows.
 type Handler interface {
 	// Claim takes the slot in the store and reads where to go on from. After
 	// maru.ErrStaleGeneration it is called again when the group has a new
@@ -164,7 +166,7 @@ type Slots struct {
 
 	turned  atomic.Int64 // when the loop last turned, Unix nanoseconds
 	gen     atomic.Int32
-	outside atomic.Int64
+	outside atomic.Int64 // login positions found outside of the log
 	owned   atomic.Pointer[[]Lease]
 	end     sync.Once
 
@@ -183,7 +185,8 @@ type loopState struct {
 	complained map[string]time.Time
 }
 
-// StartSlots joins the group and serves what it gives, until Stop.
+// StartSlots joins the group and serves what it gives, until Stop. Methods of the
+// handler may be called before it returns.
 func StartSlots(cfg SlotsConfig) (*Slots, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -211,9 +214,9 @@ func StartSlots(cfg SlotsConfig) (*Slots, error) {
 		s.direct.Close()
 		return nil, err
 	}
+	go s.loop()
 	s.wg.Go(s.pollDirect)
 	s.wg.Go(s.pollGroup)
-	go s.loop()
 	return s, nil
 }
 
@@ -270,6 +273,10 @@ func (s *Slots) MemberID() string {
 	id, _ := s.group.GroupMetadata()
 	return id
 }
+
+// LoginsRestarted counts the claims that found their position outside of the log
+// of logins and read it from its start.
+func (s *Slots) LoginsRestarted() int64 { return s.outside.Load() }
 
 // Owned returns the leases that are served now, by slot.
 func (s *Slots) Owned() []Lease { return slices.Clone(*s.owned.Load()) }

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"maru"
-
-	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // claimResult is what a claim found.
@@ -112,7 +110,6 @@ func (s *Slots) loginPosition(ctx context.Context, slot int32, at, start, end in
 
 // committed returns the group's committed offset of a slot's login topic, or Unset.
 func (s *Slots) committed(ctx context.Context, slot int32) (int64, error) {
-	var offsets kadm.OffsetResponses
 	offsets, err := s.adm.FetchOffsetsForTopics(ctx, s.cfg.Group, s.cfg.Login)
 	if err != nil {
 		return 0, fmt.Errorf("the committed offset of topic %s partition %d: %w", s.cfg.Login, slot, err)

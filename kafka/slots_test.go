@@ -1,42 +1,483 @@
 package kafka
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-func TestTwoHomesShareSlotsAndHandThemOver(t *testing.T) {
+// rig is a broker with topics of P partitions and a store, in a bubble.
+func rig(t *testing.T, partitions int32, fn func(t *testing.T, b *broker, st *store), opts ...kfake.Opt) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBroker(t, 1)
-		b.topics(t, testLayout(4, 1))
-		st := newStore()
+		b := newBroker(t, 1, opts...)
+		b.topics(t, testLayout(partitions, 1))
+		fn(t, b, newStore())
+	})
+}
+
+// ownsAll waits until the homes together own all slots, each slot once.
+func ownsAll(t *testing.T, d time.Duration, partitions int, homes ...*home) time.Duration {
+	t.Helper()
+	return within(t, d, fmt.Sprintf("%d slots are owned", partitions), func() bool {
+		var all []int32
+		for _, h := range homes {
+			all = append(all, h.owns()...)
+		}
+		return len(all) == partitions
+	})
+}
+
+func noFailures(t *testing.T, homes ...*home) {
+	t.Helper()
+	for _, h := range homes {
+		if f := h.failures(); len(f) > 0 {
+			t.Errorf("%s: fatal %v", h.name, f)
+		}
+	}
+}
+
+func TestTwoHomesShareSlotsAndHandThemOver(t *testing.T) {
+	rig(t, 4, func(t *testing.T, b *broker, st *store) {
 		for p := range int32(4) {
 			b.put(t, commandsTopic, p, "one", "two")
 			b.put(t, loginTopic, p, "login")
 		}
 		a := newHome(t, "a", st)
 		a.start(b.link("a"), 4)
-		t.Log("first home owns all after", within(t, 2*time.Second, "a owns all", func() bool { return len(a.owns()) == 4 }))
-		within(t, time.Second, "a applied what was there", func() bool { return len(st.view(3).applied) == 2 && len(a.loginsSeen()) == 4 })
+		ownsAll(t, 2*time.Second, 4, a)
+		within(t, time.Second, "a applies what was there", func() bool { return len(st.view(3).applied) == 2 && len(a.loginsSeen()) == 4 })
+		for n := range int32(4) {
+			if ends := a.endsOf(n); ends[commandsTopic] != 2 || ends[loginTopic] != 1 {
+				t.Errorf("slot %d: ends at its claim %v, want 2 commands and 1 login", n, ends)
+			}
+		}
 
 		c := newHome(t, "c", st)
 		c.start(b.link("c"), 4)
-		t.Log("scale-out took", within(t, 3*time.Second, "two and two", func() bool { return len(a.owns()) == 2 && len(c.owns()) == 2 }))
+		t.Log("scale-out, from start of the process:", within(t, time.Second, "two and two", func() bool { return len(a.owns()) == 2 && len(c.owns()) == 2 }))
+		if n := len(a.seen().claims); n != 4 {
+			t.Errorf("the slots that stayed were claimed again: %v", a.seen().claims)
+		}
 		moved := c.owns()[0]
 		b.put(t, commandsTopic, moved, "three")
 		within(t, time.Second, "the new owner applies", func() bool { return len(st.view(moved).applied) == 3 })
 
 		begin := time.Now()
 		a.stop()
-		within(t, 2*time.Second, "c owns all", func() bool { return len(c.owns()) == 4 })
-		t.Log("planned stop took", time.Since(begin))
+		ownsAll(t, time.Second, 4, c)
+		t.Log("planned stop:", time.Since(begin))
+		if took := time.Since(begin); took > 320*time.Millisecond { // a heartbeat and a little
+			t.Errorf("a planned hand-over took %v", took)
+		}
+		if want := []string{"planned true"}; !slices.ContainsFunc(a.seen().released, func(s string) bool { return strings.HasSuffix(s, want[0]) }) || len(a.seen().released) != 4 {
+			t.Errorf("a released %v, want four planned", a.seen().released)
+		}
 		c.stop()
-		if n := len(c.held) + len(a.held); n != 0 {
+		if n := c.seen().held + a.seen().held; n != 0 {
 			t.Errorf("%d slots are still held after the stop", n)
 		}
-		if len(a.failures())+len(c.failures()) > 0 {
-			t.Error("fatal errors:", a.failures(), c.failures())
+		noFailures(t, a, c)
+	})
+}
+
+// A home whose process dies is replaced within the session time-out and a second.
+func TestSurvivorTakesOverAfterACrash(t *testing.T) {
+	rig(t, 4, func(t *testing.T, b *broker, st *store) {
+		a, c := newHome(t, "a", st), newHome(t, "c", st)
+		link := b.link("a")
+		a.start(link, 4)
+		c.start(b.link("c"), 4)
+		within(t, 5*time.Second, "two and two", func() bool { return len(a.owns()) == 2 && len(c.owns()) == 2 })
+		died := a.owns()
+		link.cut()
+		a.slots.Crash()
+		if len(a.seen().released) != 0 && !strings.Contains(a.seen().released[0], "planned true") {
+			t.Errorf("a crash released %v", a.seen().released)
 		}
+		before := len(a.seen().released)
+		b.put(t, commandsTopic, died[0], "after the crash")
+		took := ownsAll(t, 7*time.Second, 4, c)
+		t.Log("crash:", took)
+		if took < 5*time.Second {
+			t.Errorf("taken over after %v, before the session can have ended", took)
+		}
+		if len(a.seen().released) != before {
+			t.Errorf("the dead home released %v", a.seen().released)
+		}
+		within(t, time.Second, "the survivor applies", func() bool { return len(st.view(died[0]).applied) == 1 })
+		c.stop()
+		noFailures(t, a, c)
+	})
+}
+
+// A process that stands still past its session wakes up fenced, and gets its
+// share again later.
+func TestPausedHomeIsFenced(t *testing.T) {
+	rig(t, 2, func(t *testing.T, b *broker, st *store) {
+		a, c := newHome(t, "a", st), newHome(t, "c", st)
+		link := b.link("a")
+		a.start(link, 2)
+		c.start(b.link("c"), 2)
+		within(t, 5*time.Second, "one and one", func() bool { return len(a.owns()) == 1 && len(c.owns()) == 1 })
+		paused := a.owns()[0]
+		link.hold()
+		for i := range 20 {
+			b.put(t, commandsTopic, paused, fmt.Sprint(i))
+		}
+		ownsAll(t, 7*time.Second, 2, c)
+		within(t, time.Second, "c applies all", func() bool { return len(st.view(paused).applied) == 20 })
+		time.Sleep(4 * time.Second)
+		link.resume()
+		within(t, 20*time.Second, "one and one again", func() bool { return len(a.owns()) == 1 && len(c.owns()) == 1 })
+		b.put(t, commandsTopic, paused, "20")
+		within(t, 5*time.Second, "all applied", func() bool { return len(st.view(paused).applied) == 21 })
+		for i, v := range st.view(paused).applied {
+			if v != fmt.Sprint(i) {
+				t.Fatalf("applied %v", st.view(paused).applied)
+			}
+		}
+		a.stop()
+		c.stop()
+		noFailures(t, a, c)
+	})
+}
+
+// A handler that finds itself fenced drops the lease; while the group still gives
+// this process the slot, it claims anew after the delay. A second Drop with the
+// old lease cannot hit the new claim.
+func TestFencedSlotIsClaimedAnew(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		a.start(b.link("a"), 1)
+		ownsAll(t, 3*time.Second, 1, a)
+		old := a.slots.Owned()[0]
+		st.edit(0, func(r *row) { r.epoch++ }) // a late claim of a process that was paused
+		b.put(t, commandsTopic, 0, "one")
+		begin := time.Now()
+		within(t, 2*time.Second, "served again", func() bool { return len(a.owns()) == 1 && len(a.slots.Owned()) == 1 })
+		if took := time.Since(begin); took < 900*time.Millisecond {
+			t.Errorf("claimed again after %v, before the delay", took)
+		}
+		within(t, time.Second, "applied", func() bool { return len(st.view(0).applied) == 1 })
+		a.slots.Drop(old, errTest)
+		a.slots.Pause(old, commandsTopic)
+		b.put(t, commandsTopic, 0, "two")
+		within(t, time.Second, "applied", func() bool { return len(st.view(0).applied) == 2 })
+		if len(a.seen().released) > 0 {
+			t.Errorf("Release was called for a lease that the handler dropped: %v", a.seen().released)
+		}
+		if n := len(a.seen().claims); n != 2 {
+			t.Errorf("claims %v, want two", a.seen().claims)
+		}
+		a.stop()
+		noFailures(t, a)
+	})
+}
+
+// A slot that is fenced between its claim and its service is claimed anew too.
+func TestDropDuringTheClaim(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		first := true
+		a.beforeClaim = func(_ context.Context, l Lease, _ int32, _ bool) error {
+			if first {
+				first = false
+				a.slots.Drop(l, errTest)
+				time.AfterFunc(time.Millisecond, func() { a.forget(0) })
+			}
+			return nil
+		}
+		a.start(b.link("a"), 1)
+		within(t, 3*time.Second, "served by the second claim", func() bool { return len(a.slots.Owned()) == 1 })
+		if a.seen().served[0] != 1 || len(a.seen().claims) != 2 || len(a.seen().released) != 0 {
+			t.Errorf("served %d times, claims %v, released %v", a.seen().served[0], a.seen().claims, a.seen().released)
+		}
+		a.stop()
+	})
+}
+
+// The claim carries the generation that gave the slot; one that is stored from a
+// group that was made anew is overridden after Force, not before.
+func TestStaleGenerationIsForced(t *testing.T) {
+	rig(t, 2, func(t *testing.T, b *broker, st *store) {
+		st.edit(0, func(r *row) { r.generation = 1000 })
+		a := newHome(t, "a", st)
+		a.start(b.link("a"), 2)
+		within(t, 3*time.Second, "the other slot is served", func() bool { return slices.Equal(a.owns(), []int32{1}) })
+		time.Sleep(55 * time.Second)
+		if got := a.owns(); !slices.Equal(got, []int32{1}) {
+			t.Fatalf("owns %v before the claim may be forced", got)
+		}
+		ownsAll(t, 10*time.Second, 2, a)
+		if last := a.seen().claims[len(a.seen().claims)-1]; !strings.Contains(last, "force true") {
+			t.Errorf("claims %v: the last was not forced", a.seen().claims)
+		}
+		a.stop()
+		noFailures(t, a)
+	})
+}
+
+// With a new generation a refused claim is tried again at once, without force.
+func TestNewGenerationTriesARefusedClaimAgain(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		st.edit(0, func(r *row) { r.generation = 2 }) // the group's first is 1
+		a := newHome(t, "a", st)
+		a.start(b.link("a"), 1)
+		time.Sleep(3 * time.Second)
+		if len(a.owns()) != 0 {
+			t.Fatalf("claimed with generation %d over 2", a.slots.Generation())
+		}
+		c := newHome(t, "c", st) // joins: a new generation, and the slot stays where it is
+		c.start(b.link("c"), 1)
+		ownsAll(t, 5*time.Second, 1, a, c)
+		for _, claim := range slices.Concat(a.seen().claims, c.seen().claims) {
+			if strings.Contains(claim, "force true") {
+				t.Errorf("forced: %s", claim)
+			}
+		}
+		c.stop()
+		a.stop()
+	})
+}
+
+// A process that stood still between its assignment and its claim claims late,
+// with the generation that gave it the slot: its successor outranks it.
+func TestLateClaimDoesNotFenceTheOwner(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		a, c := newHome(t, "a", st), newHome(t, "c", st)
+		link := b.link("a")
+		wake := make(chan struct{})
+		late := make(chan int32, 1)
+		a.beforeClaim = func(_ context.Context, _ Lease, gen int32, _ bool) error {
+			<-wake
+			select {
+			case late <- gen:
+			default:
+			}
+			return nil
+		}
+		a.start(link, 1)
+		within(t, 3*time.Second, "a is assigned", func() bool { return a.slots.Generation() > 0 })
+		link.hold()
+		c.start(b.link("c"), 1)
+		ownsAll(t, 15*time.Second, 1, c)
+		epoch := st.view(0).epoch
+		close(wake)
+		gen := <-late
+		time.Sleep(time.Second)
+		if gen >= c.slots.Generation() {
+			t.Errorf("the late claim came with generation %d, the owner's is %d", gen, c.slots.Generation())
+		}
+		if r := st.view(0); r.epoch != epoch || r.owner != "c" {
+			t.Errorf("a late claim took the slot: %+v", r)
+		}
+		link.cut()
+		a.slots.Crash()
+		c.stop()
+		noFailures(t, a, c)
+	})
+}
+
+// Records polled before a release may be met after a later claim further back
+// (hazard 7 of ownership): they are those of no lease, and nothing is skipped
+// for them, of logins neither, whose offsets cannot tell.
+func TestRecordsPolledBeforeARelease(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		gate := make(chan struct{})
+		var held bool
+		var wanted = make(chan struct{}, 1)
+		a.start(b.link("a"), 1, func(c *SlotsConfig) {
+			c.afterPoll = func() {
+				select {
+				case <-wanted:
+					held = true
+					<-gate
+				default:
+				}
+			}
+		})
+		ownsAll(t, 3*time.Second, 1, a)
+		time.Sleep(300 * time.Millisecond)
+		lease := a.slots.Owned()[0]
+		wanted <- struct{}{}
+		b.put(t, commandsTopic, 0, "0", "1", "2")
+		b.put(t, loginTopic, 0, "l0")
+		time.Sleep(300 * time.Millisecond)
+		b.put(t, loginTopic, 0, "l1")
+		synctest.Wait()
+		if !held || len(st.view(0).applied) > 0 {
+			t.Fatal("nothing was polled and held back: the test tests nothing")
+		}
+		a.forget(0)
+		a.slots.Drop(lease, errTest) // and, while that poll is still under way, the slot is claimed anew
+		within(t, 3*time.Second, "claimed anew", func() bool { return len(a.seen().claims) == 2 })
+		time.Sleep(time.Second)
+		close(gate)
+		within(t, 3*time.Second, "all applied", func() bool { return len(st.view(0).applied) == 3 && len(a.loginsSeen()) == 2 })
+		if got := a.loginsSeen(); !slices.Equal(got, []string{"l0", "l1"}) {
+			t.Errorf("logins %v", got)
+		}
+		if got := st.view(0).applied; !slices.Equal(got, []string{"0", "1", "2"}) {
+			t.Errorf("applied %v", got)
+		}
+		if n := len(a.seen().claims); n != 2 {
+			t.Errorf("claims %v: the old records made it claim again", a.seen().claims)
+		}
+		a.stop()
+		noFailures(t, a)
+	})
+}
+
+// Slots are claimed at the same time: a slow store delays the start once, not
+// once for each slot.
+func TestClaimsRunConcurrently(t *testing.T) {
+	rig(t, 16, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		a.beforeClaim = func(context.Context, Lease, int32, bool) error { time.Sleep(time.Second); return nil }
+		a.start(b.link("a"), 16)
+		if took := ownsAll(t, 20*time.Second, 16, a); took > 2*time.Second {
+			t.Errorf("16 claims of a second took %v", took)
+		}
+		if n := len(a.slots.Owned()); n != 16 {
+			t.Errorf("Owned has %d leases", n)
+		}
+		a.stop()
+	})
+}
+
+func TestFailedClaimIsRetried(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		tries := 0
+		a.beforeClaim = func(context.Context, Lease, int32, bool) error {
+			if tries++; tries < 6 {
+				return errTest
+			}
+			return nil
+		}
+		a.start(b.link("a"), 1)
+		ownsAll(t, 10*time.Second, 1, a)
+		a.stop()
+		noFailures(t, a)
+		if len(a.seen().released) != 1 {
+			t.Errorf("released %v, want the one lease that was claimed", a.seen().released)
+		}
+	})
+}
+
+// A claim whose listing fails was taken in the store: it is released and tried again.
+func TestClaimIsReleasedWhenTheLogCannotBeListed(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		b.Fault(kfake.Fault{Keys: nil, Topic: commandsTopic, Err: kerr.PolicyViolation, Count: 1})
+		a.start(b.link("a"), 1)
+		ownsAll(t, 10*time.Second, 1, a)
+		if n := len(a.seen().claims); n < 2 || len(a.seen().released) != n-1 || a.seen().released[0] != "0 planned false" {
+			t.Errorf("claims %v, released %v", a.seen().claims, a.seen().released)
+		}
+		a.stop()
+		noFailures(t, a)
+	})
+}
+
+// A revocation during a claim ends the claim, and waits for its end.
+func TestStopDuringAClaim(t *testing.T) {
+	rig(t, 2, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		ended := 0
+		a.beforeClaim = func(ctx context.Context, l Lease, _ int32, _ bool) error {
+			<-ctx.Done()
+			if l.Slot == 0 {
+				a.mu.Lock()
+				ended++
+				a.mu.Unlock()
+				return ctx.Err()
+			}
+			return nil // this one is claimed although it is no longer wanted
+		}
+		a.start(b.link("a"), 2)
+		time.Sleep(3 * time.Second)
+		a.stop()
+		if ended != 1 || a.seen().held != 0 || !slices.Equal(a.seen().released, []string{"1 planned false"}) {
+			t.Errorf("claims ended %d, held %v, released %v", ended, a.seen().held, a.seen().released)
+		}
+		if a.seen().served[0]+a.seen().served[1] != 0 {
+			t.Error("a slot was served after its claim was ended")
+		}
+	})
+}
+
+// The group gets its slots back only after Release returned.
+func TestRevocationWaitsForRelease(t *testing.T) {
+	rig(t, 2, func(t *testing.T, b *broker, st *store) {
+		a, c := newHome(t, "a", st), newHome(t, "c", st)
+		const slow = 800 * time.Millisecond
+		releasing := make(chan struct{}, 8)
+		a.onRelease = func([]Lease, bool) { releasing <- struct{}{}; time.Sleep(slow) }
+		a.start(b.link("a"), 2)
+		ownsAll(t, 3*time.Second, 2, a)
+		c.start(b.link("c"), 2)
+		<-releasing
+		for begin := time.Now(); time.Since(begin) < slow-100*time.Millisecond; {
+			if len(c.owns()) > 0 {
+				t.Fatalf("c owns %v while a is still releasing", c.owns())
+			}
+			// The slot that stays goes on being served meanwhile.
+			for _, l := range a.slots.Owned() {
+				b.put(t, commandsTopic, l.Slot, "x")
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		applied := len(st.view(0).applied) + len(st.view(1).applied)
+		if applied < 5 {
+			t.Errorf("%d records applied during a release of another slot", applied)
+		}
+		within(t, 3*time.Second, "one and one", func() bool { return len(a.owns()) == 1 && len(c.owns()) == 1 })
+		a.onRelease = nil
+		c.stop()
+		a.stop()
+	})
+}
+
+// A slot whose queue is full pauses one topic: the others go on, and after Resume
+// nothing is missing.
+func TestPauseHoldsUpNobodyElse(t *testing.T) {
+	rig(t, 2, func(t *testing.T, b *broker, st *store) {
+		a := newHome(t, "a", st)
+		a.start(b.link("a"), 2)
+		ownsAll(t, 3*time.Second, 2, a)
+		lease := a.slots.Owned()[0]
+		a.slots.Pause(lease, commandsTopic)
+		time.Sleep(200 * time.Millisecond)
+		for i := range 50 {
+			b.put(t, commandsTopic, 0, fmt.Sprint(i))
+			b.put(t, commandsTopic, 1, fmt.Sprint(i))
+			b.put(t, loginTopic, 0, fmt.Sprint(i))
+		}
+		within(t, 2*time.Second, "the others", func() bool { return len(st.view(1).applied) == 50 && len(a.loginsSeen()) == 50 })
+		time.Sleep(5 * time.Second)
+		if n := len(st.view(0).applied); n != 0 {
+			t.Errorf("%d commands of the paused slot", n)
+		}
+		a.slots.Resume(lease, commandsTopic)
+		within(t, 2*time.Second, "the paused", func() bool { return len(st.view(0).applied) == 50 })
+
+		// A pause ends with its lease.
+		a.slots.Pause(lease, commandsTopic)
+		a.forget(0)
+		a.slots.Drop(lease, errTest)
+		b.put(t, commandsTopic, 0, "50")
+		within(t, 3*time.Second, "applied under the new lease", func() bool { return len(st.view(0).applied) == 51 })
+		a.stop()
+		noFailures(t, a)
 	})
 }
