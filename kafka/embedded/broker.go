@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -96,7 +97,9 @@ func (b *Broker) prepare() error {
 	b.rules = &rules{
 		log: b.cfg.Logger, brokers: b.cfg.Brokers, inflater: inflater,
 		protected: set(b.cfg.Protected), groups: set(b.cfg.ProtectedGroups),
-		frames: semaphore.NewWeighted(maxFramesHeld), decoding: semaphore.NewWeighted(2),
+		frames:   semaphore.NewWeighted(maxFramesHeld),
+		decoding: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2))),
+
 		cluster: cluster, catalog: newCatalog(cluster),
 	}
 	if b.cfg.Dir == "" {

@@ -46,5 +46,8 @@
 //   - K9: after a failed write, kfake takes the retry of an idempotent producer
 //     for a duplicate and acknowledges it. Such a failure therefore stays one
 //     that producers do not retry, while others are told to try again.
+//   - K10: a count of tags beyond what follows in a request keeps the decoder of
+//     kmsg busy for seconds. Few requests from outside are decoded at a time, and
+//     kfake gets them encoded anew.
 //   - Errors of fsync are dropped; see disk.go for what is done instead.
 package embedded

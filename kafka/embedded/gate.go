@@ -212,7 +212,7 @@ func (g *gate) judge(f frame) (verdict, request, error) {
 	if !g.outside && !ruledInside[kmsg.Key(f.key())] {
 		return verdict{}, request{}, nil
 	}
-	req, err := decode(f)
+	req, err := g.decode(f)
 	if err != nil {
 		return verdict{}, request{}, err
 	}
@@ -220,6 +220,19 @@ func (g *gate) judge(f frame) (verdict, request, error) {
 		return verdict{amend: func(r kmsg.Response) { g.keys.narrow(r.(*kmsg.ApiVersionsResponse)) }}, req, nil
 	}
 	return g.rules.judge(req.Request, g.outside), req, nil
+}
+
+// decode parses a request. Those from outside, which may be made to cost much,
+// get half of the processors at most.
+func (g *gate) decode(f frame) (request, error) {
+	if !g.outside {
+		return decode(f)
+	}
+	if err := g.rules.decoding.Acquire(g.ctx, 1); err != nil {
+		return request{}, err
+	}
+	defer g.rules.decoding.Release(1)
+	return decode(f)
 }
 
 // Write sends an answer of kfake, which writes each one with a single call.

@@ -373,6 +373,21 @@ func TestOutsideIsToldWhatItMayUse(t *testing.T) {
 	}
 }
 
+// Kafka's own client refuses a whole answer for what these two hold back.
+func TestAnswersThatKafkasToolsAccept(t *testing.T) {
+	b := startBroker(t, Config{Listen: "127.0.0.1:0"})
+	out := outsideClient(t, b)
+	create := seedRequests("talk")[0].(*kmsg.CreateTopicsRequest)
+	create.Topics[0].Configs = []kmsg.CreateTopicsRequestTopicConfig{{Name: "retention.ms", Value: ptr("1000")}}
+	got := ask[*kmsg.CreateTopicsResponse](t, out, create)
+	if c := got.Topics[0].Configs; len(c) != 1 || c[0].Source != int8(kmsg.ConfigSourceDynamicTopicConfig) {
+		t.Errorf("configurations of the new topic: %+v", c)
+	}
+	if _, ok := b.rules.outside[int16(kmsg.DescribeTopicPartitions)]; ok {
+		t.Error("DescribeTopicPartitions is offered: kfake answers it with null replicas")
+	}
+}
+
 // rawCall sends bytes over TCP and returns what comes back until the connection
 // ends or a whole answer is there.
 func rawCall(t *testing.T, b *Broker, send []byte) ([]byte, error) {

@@ -268,6 +268,25 @@ func TestK6MembersThatOutliveTheBrokerDelayTheNext(t *testing.T) {
 	})
 }
 
+func TestK10CountOfTagsKeepsTheDecoderBusy(t *testing.T) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version = 9
+	body := req.AppendTo(nil)
+	body = append(body[:len(body)-1], 0xff, 0xff, 0x7f) // tags: 2^21 instead of none
+	began := time.Now()
+	if err := req.ReadFrom(body); err == nil {
+		t.Fatal("taken")
+	}
+	few := append(body[:len(body)-3], 0x7f)
+	middle := time.Now()
+	if err := req.ReadFrom(few); err == nil {
+		t.Fatal("taken")
+	}
+	if long, short := middle.Sub(began), time.Since(middle); long < 100*short {
+		t.Fatalf("%s for 2^21 tags, %s for 127: kmsg stops counting now", long, short)
+	}
+}
+
 // commit stores an offset for a group without members.
 func commit(t testing.TB, cl *kgo.Client, group string, at int64) {
 	t.Helper()

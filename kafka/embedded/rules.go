@@ -23,7 +23,7 @@ type rules struct {
 	outside   keyTable
 
 	frames   *semaphore.Weighted // bytes of outside requests held
-	decoding *semaphore.Weighted // batches from outside being decompressed
+	decoding *semaphore.Weighted // requests and batches from outside being decoded
 	inflater *inflater
 
 	cluster *clusterRef

@@ -71,7 +71,7 @@ func (r *rules) checkPartition(topic string, batch []byte, storage *string, outs
 	case len(batch) > maxBatchBytes:
 		return kerr.MessageTooLarge.Code, reason("batch of %d bytes, at most %d are taken", len(batch), maxBatchBytes)
 	}
-	// Two at a time: a batch may need sixteen times its size.
+	// Few at a time: a batch may need sixteen times its size.
 	if err := r.decoding.Acquire(context.Background(), 1); err != nil {
 		return kerr.UnknownServerError.Code, nil
 	}

@@ -44,6 +44,10 @@ func (r *rules) createTopics(req *kmsg.CreateTopicsRequest, outside bool) verdic
 		d := done.(*kmsg.CreateTopicsResponse)
 		for _, t := range d.Topics {
 			r.catalog.refresh(t.Topic)
+			for i := range t.Configs {
+				// kfake leaves it out, and Kafka's own client fails at that.
+				t.Configs[i].Source = int8(kmsg.ConfigSourceDynamicTopicConfig)
+			}
 		}
 		d.Topics = append(d.Topics, resp.Topics...)
 	}}
