@@ -63,8 +63,6 @@ func (s *Server) loginFailed(w http.ResponseWriter, r *request, given string, er
 	return err
 }
 
-var errLoginFailed = &maru.Error{Code: maru.CodeLoginFailed, Message: "wrong password or unknown user"}
-
 // login has the password checked by the user's home, and returns the folded id.
 func (s *Server) login(r *request, body loginInput) (user string, result record.LoginResultBody, err error) {
 	user, err = maru.ParseUserID(body.UserID)
@@ -73,7 +71,7 @@ func (s *Server) login(r *request, body loginInput) (user string, result record.
 		if err := s.onPool(r.Context(), s.verifyNothing); err != nil {
 			return "", result, err
 		}
-		return "", result, errLoginFailed
+		return "", result, &maru.Error{Code: maru.CodeLoginFailed}
 	}
 	id := s.commandID(r, user, string(body.UserPw))
 	req := LoginRequest{ID: id, User: user}

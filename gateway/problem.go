@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -18,23 +20,30 @@ const (
 	codeUnsupportedType  maru.Code = "UNSUPPORTED_TYPE"
 )
 
-// statusOf is the one table from codes to HTTP statuses (RFC 9110 section 15).
-var statusOf = map[maru.Code]int{
-	maru.CodeInvalid:         http.StatusBadRequest,
-	maru.CodeUnauthenticated: http.StatusUnauthorized,
-	maru.CodeLoginFailed:     http.StatusUnauthorized,
-	maru.CodeInvalidPassword: http.StatusForbidden,
-	maru.CodeForbidden:       http.StatusForbidden,
-	maru.CodeNotFound:        http.StatusNotFound,
-	maru.CodeCannotFindUser:  http.StatusNotFound,
-	codeMethodNotAllowed:     http.StatusMethodNotAllowed,
-	maru.CodeDuplicate:       http.StatusConflict,
-	maru.CodeLimit:           http.StatusConflict,
-	maru.CodeTooLarge:        http.StatusRequestEntityTooLarge,
-	codeUnsupportedType:      http.StatusUnsupportedMediaType,
-	maru.CodeTooMany:         http.StatusTooManyRequests,
-	maru.CodeInternal:        http.StatusInternalServerError,
-	maru.CodeUnavailable:     http.StatusServiceUnavailable,
+// meaning is what a code means in HTTP, and what to tell clients when a home
+// sent the code alone.
+type meaning struct {
+	status int
+	detail string
+}
+
+// meanings is the one table from codes to HTTP statuses (RFC 9110 section 15).
+var meanings = map[maru.Code]meaning{
+	maru.CodeInvalid:         {http.StatusBadRequest, "the request is not valid"},
+	maru.CodeUnauthenticated: {http.StatusUnauthorized, "the session has ended: sign in again"},
+	maru.CodeLoginFailed:     {http.StatusUnauthorized, "wrong password or unknown user"},
+	maru.CodeInvalidPassword: {http.StatusForbidden, "the current password is wrong"},
+	maru.CodeForbidden:       {http.StatusForbidden, "this is not allowed"},
+	maru.CodeNotFound:        {http.StatusNotFound, "there is no such thing"},
+	maru.CodeCannotFindUser:  {http.StatusNotFound, "there is no user with this id"},
+	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "the path does not take this method"},
+	maru.CodeDuplicate:       {http.StatusConflict, "the user id is taken: choose another"},
+	maru.CodeLimit:           {http.StatusConflict, "the greatest possible number is reached: remove something first"},
+	maru.CodeTooLarge:        {http.StatusRequestEntityTooLarge, "the request is too large"},
+	codeUnsupportedType:      {http.StatusUnsupportedMediaType, "the body has a type that is not taken"},
+	maru.CodeTooMany:         {http.StatusTooManyRequests, "too many attempts: wait before the next one"},
+	maru.CodeInternal:        {http.StatusInternalServerError, "something went wrong inside the server"},
+	maru.CodeUnavailable:     {http.StatusServiceUnavailable, "the server cannot answer at the moment: repeat the request"},
 }
 
 // problem is the body of every refusal but that of a login (RFC 9457). Code is
@@ -53,14 +62,15 @@ type problem struct {
 // refuse answers r with err as a problem.
 func (s *Server) refuse(w http.ResponseWriter, r *request, err error) {
 	e := asRefusal(err)
-	status, known := statusOf[e.Code]
+	m, known := meanings[e.Code]
 	if !known { // from a home that knows more codes than this gateway
-		e = &maru.Error{Code: maru.CodeInternal, Message: "the server gave an answer that this gateway does not know", Err: err}
-		status = http.StatusInternalServerError
+		err = fmt.Errorf("a home answered with an unknown code: %w", err)
+		e, m = &maru.Error{Code: maru.CodeInternal}, meanings[maru.CodeInternal]
 	}
+	status := m.status
 	p := problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status,
-		Detail: e.Message, Code: e.Code, Field: e.Field,
+		Detail: cmp.Or(e.Message, m.detail), Code: e.Code, Field: e.Field,
 	}
 	if status == http.StatusInternalServerError {
 		p.RequestID = r.id

@@ -86,9 +86,7 @@ func (s *Server) pathUser(r *request) (string, error) {
 	return "", errNoUser()
 }
 
-func errNoUser() error {
-	return &maru.Error{Code: maru.CodeCannotFindUser, Message: "there is no user with this id"}
-}
+func errNoUser() error { return &maru.Error{Code: maru.CodeCannotFindUser} }
 
 // getUser answers the public profile of one user.
 func (s *Server) getUser(w http.ResponseWriter, r *request) error {
