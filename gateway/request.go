@@ -11,6 +11,7 @@ import (
 	"path"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"maru"
@@ -111,7 +112,7 @@ func (s *Server) admit(r *request, a access) error {
 // disguise: the mux would redirect to what it takes for the path meant.
 func isClean(u *url.URL) bool {
 	p := u.EscapedPath()
-	return p == "/" || p != "" && path.Clean(p) == p
+	return strings.HasPrefix(p, "/") && path.Clean(p) == p
 }
 
 // maxKey bounds an Idempotency-Key.

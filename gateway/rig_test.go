@@ -62,6 +62,7 @@ func newRig(t testing.TB, change ...func(*Config, *HomesConfig)) *rig {
 	r.home = newTestHome(t, r.secret, hasher)
 	pool := auth.NewPool(2)
 	t.Cleanup(pool.Close)
+	t.Cleanup(r.home.wg.Wait) // replies to repetitions may be under way
 	log := slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	registry := prometheus.NewRegistry()
 	homes := HomesConfig{Log: r.home, Partitions: testPartitions, Topics: testTopics, Address: testAddress, Logger: log, Registerer: registry}
