@@ -214,14 +214,15 @@ func (t *turn) authorised(u *User) bool {
 	return true
 }
 
-// repeated answers a command that has its outcome already.
+// repeated answers a command that has its outcome already, or has it answered
+// with the one that it is about to have.
 func (t *turn) repeated(u *User) bool {
 	if t.c.ID.IsZero() || t.Off.Off(faultswitch.CommandWindow) {
 		return false
 	}
 	o := u.outcome(t.c.ID, t.now(u)-t.Rules.WindowMS)
 	if o == nil {
-		return false
+		return t.awaited(u)
 	}
 	t.reply(t.c.Reply, record.Reply{ID: o.ID, Code: o.Code, Result: o.Result})
 	return true

@@ -60,7 +60,9 @@ func (t *turn) askFriend(u *User, b *record.FriendBody) {
 		t.send(record.FriendAdded, b.Friend, record.FriendBody{Friend: u.ID})
 	}
 	p := &u.Pending[i]
-	p.Removed = false
+	if p.Removed {
+		p.Removed, p.Alias = false, "" // the alias went with the friend
+	}
 	setIf(&p.Alias, b.Alias)
 	t.await(p)
 }
@@ -68,18 +70,29 @@ func (t *turn) askFriend(u *User, b *record.FriendBody) {
 // maxWaiters bounds the commands that wait for one Pending.
 const maxWaiters = 16
 
-// await has the command answered with p. A repetition replaces the address: the
-// gateway that asked last is the one that waits.
+// await has the command answered with p.
 func (t *turn) await(p *Pending) {
-	if i := slices.IndexFunc(p.Waiters, func(w Waiter) bool { return w.ID == t.c.ID }); i >= 0 {
-		p.Waiters[i].Reply = t.c.Reply
-		return
-	}
 	if len(p.Waiters) >= maxWaiters {
 		t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: busyRetryMS})
 		return
 	}
 	p.Waiters = append(p.Waiters, Waiter{ID: t.c.ID, Reply: t.c.Reply})
+}
+
+// awaited tells whether the command waits for a Pending already. Then it has no
+// second effect (it may have been taken back meanwhile), and its answer goes to the
+// gateway that asked last.
+func (t *turn) awaited(u *User) bool {
+	for i := range u.Pending {
+		for j := range u.Pending[i].Waiters {
+			if w := &u.Pending[i].Waiters[j]; w.ID == t.c.ID {
+				t.change(u)
+				w.Reply = t.c.Reply
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // friendAdded is the other home's part: it counts who has added its user.
