@@ -13,6 +13,7 @@ package fold
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -128,6 +129,9 @@ func defaultRules() Rules {
 
 // with returns the rules changed by what is set in b.
 func (r Rules) with(b record.RulesBody) (Rules, error) {
+	if b.Zone == "Local" {
+		return r, errors.New("time zone: Local is another one on every machine")
+	}
 	if b.Zone != "" {
 		loc, err := time.LoadLocation(b.Zone)
 		if err != nil {
