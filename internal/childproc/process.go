@@ -68,6 +68,19 @@ func (p *Process) PID() int { return p.pid }
 // Done is closed when the child has ended and its output has been read to the end.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Running tells whether the child has not ended yet; a nil Process has.
+func (p *Process) Running() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // Err waits for the child's end and tells how it ended: nil for exit status 0.
 func (p *Process) Err() error {
 	<-p.done

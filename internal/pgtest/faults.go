@@ -23,7 +23,7 @@ func (s *Server) Stop() error { return s.end(syscall.SIGINT, syscall.SIGQUIT) }
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process == nil {
+	if !s.process.Running() {
 		return nil
 	}
 	// A postmaster that stands still neither makes new backends nor tells the old ones to end.
@@ -36,11 +36,7 @@ func (s *Server) Kill() error {
 			return fmt.Errorf("kill backend %d: %w", pid, err)
 		}
 	}
-	if err := s.process.Stop(0); err != nil {
-		return err
-	}
-	s.process = nil
-	return nil
+	return s.process.Stop(0)
 }
 
 // RestartImmediate is pg_ctl restart -m immediate: every backend is ended where it stands, without a
@@ -59,7 +55,7 @@ func (s *Server) RestartImmediate(ctx context.Context) error {
 func (s *Server) Pause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process == nil {
+	if !s.process.Running() {
 		return errors.New("pause PostgreSQL: it is not running")
 	}
 	_, err := s.freeze()
@@ -70,7 +66,7 @@ func (s *Server) Pause() error {
 func (s *Server) Resume() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process == nil {
+	if !s.process.Running() {
 		return errors.New("resume PostgreSQL: it is not running")
 	}
 	return s.thaw()
@@ -80,15 +76,13 @@ func (s *Server) Resume() error {
 func (s *Server) end(signals ...syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process == nil {
+	if !s.process.Running() {
 		return nil
 	}
 	if err := s.thaw(); err != nil { // a paused server could not obey
 		return err
 	}
-	err := s.process.Stop(stopPatience, signals...)
-	s.process = nil
-	return err
+	return s.process.Stop(stopPatience, signals...)
 }
 
 // freeze stops the postmaster, then its backends, whose ids it returns. The caller holds mu.

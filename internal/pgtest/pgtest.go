@@ -100,7 +100,7 @@ func (s *Server) Database(t testing.TB) string {
 func (s *Server) running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.process != nil
+	return s.process.Running()
 }
 
 func (s *Server) logOnFailure(t testing.TB) {

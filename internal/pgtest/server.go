@@ -143,7 +143,7 @@ func (s *Server) command(program string, args ...string) *exec.Cmd {
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process != nil {
+	if s.process.Running() {
 		return errors.New("start PostgreSQL: it is running")
 	}
 	settings := map[string]string{
@@ -174,7 +174,6 @@ func (s *Server) Start(ctx context.Context) error {
 	case <-serving:
 		return nil
 	case <-process.Done():
-		s.process = nil
 		return fmt.Errorf("postgres ended before it served: %w\n%s", process.Err(), s.log.Tail(40))
 	case <-ctx.Done():
 		return fmt.Errorf("wait until postgres serves: %w\n%s", context.Cause(ctx), s.log.Tail(40))

@@ -82,7 +82,7 @@ func (b *broker) start() (ready func(context.Context) error, err error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.running() {
+	if b.process.Running() {
 		return nil, fmt.Errorf("start %v: it is running", b)
 	}
 	args := slices.Concat(jvm, []string{
@@ -109,33 +109,18 @@ func (b *broker) start() (ready func(context.Context) error, err error) {
 	}, nil
 }
 
-// running tells whether the node has a process that has not ended by itself. The caller holds mu.
-func (b *broker) running() bool {
-	if b.process == nil {
-		return false
-	}
-	select {
-	case <-b.process.Done():
-		return false
-	default:
-		return true
-	}
-}
-
-// end stops the node by the signals, one after another, and forgets its process.
+// end stops the node by the signals, one after another.
 func (b *broker) end(signals ...syscall.Signal) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.process == nil {
+	if !b.process.Running() {
 		return nil
 	}
 	// A stopped process takes no signal but SIGKILL.
 	if err := b.process.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
-	err := b.process.Stop(stopPatience, signals...)
-	b.process = nil
-	if err != nil {
+	if err := b.process.Stop(stopPatience, signals...); err != nil {
 		return fmt.Errorf("stop %v: %w", b, err)
 	}
 	return nil
@@ -145,7 +130,7 @@ func (b *broker) end(signals ...syscall.Signal) error {
 func (b *broker) signal(sig syscall.Signal) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.running() {
+	if !b.process.Running() {
 		return fmt.Errorf("send %v to %v: it is not running", sig, b)
 	}
 	return b.process.Signal(sig)
@@ -155,7 +140,7 @@ func (b *broker) signal(sig syscall.Signal) error {
 func (b *broker) pid() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.running() {
+	if !b.process.Running() {
 		return 0
 	}
 	return b.process.PID()
