@@ -40,7 +40,7 @@ type broker struct {
 	seeds []string
 }
 
-func newBroker(t *testing.T, brokers int, opts ...kfake.Opt) *broker {
+func newBroker(t testing.TB, brokers int, opts ...kfake.Opt) *broker {
 	t.Helper()
 	b := &broker{net: new(kfake.VirtualNetwork)}
 	ports := []int{9001, 9002, 9003}[:brokers]
@@ -71,11 +71,11 @@ func (b *broker) link(name string) *link {
 	return l
 }
 
-func (l *link) conn(t *testing.T) Conn {
+func (l *link) conn(t testing.TB) Conn {
 	return Conn{Seeds: l.b.seeds, Dialer: l.dial, ClientID: l.name, Logger: testLogger(t, l.name)}
 }
 
-func (b *broker) conn(t *testing.T) Conn { return b.link("test").conn(t) }
+func (b *broker) conn(t testing.TB) Conn { return b.link("test").conn(t) }
 
 func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	l.mu.Lock()
@@ -149,7 +149,7 @@ func (c *linkConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-func testLogger(t *testing.T, name string) *slog.Logger {
+func testLogger(t testing.TB, name string) *slog.Logger {
 	var w io.Writer = io.Discard
 	if testing.Verbose() {
 		w = t.Output()
@@ -158,7 +158,7 @@ func testLogger(t *testing.T, name string) *slog.Logger {
 }
 
 // topics creates the layout on b.
-func (b *broker) topics(t *testing.T, l Layout) Report {
+func (b *broker) topics(t testing.TB, l Layout) Report {
 	t.Helper()
 	a := b.admin(t)
 	defer a.Close()
@@ -169,7 +169,7 @@ func (b *broker) topics(t *testing.T, l Layout) Report {
 	return r
 }
 
-func (b *broker) admin(t *testing.T) *Admin {
+func (b *broker) admin(t testing.TB) *Admin {
 	t.Helper()
 	a, err := NewAdmin(b.conn(t))
 	if err != nil {
@@ -178,7 +178,7 @@ func (b *broker) admin(t *testing.T) *Admin {
 	return a
 }
 
-func (b *broker) producer(t *testing.T, opts ...kgo.Opt) *Producer {
+func (b *broker) producer(t testing.TB, opts ...kgo.Opt) *Producer {
 	t.Helper()
 	p, err := NewProducer(b.conn(t), opts...)
 	if err != nil {
@@ -233,7 +233,7 @@ func (b *broker) readAll(t *testing.T, topic string, partition int32) []string {
 }
 
 // within waits until ok, looking often; in a bubble it costs no real time.
-func within(t *testing.T, d time.Duration, what string, ok func() bool) time.Duration {
+func within(t testing.TB, d time.Duration, what string, ok func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for !ok() {

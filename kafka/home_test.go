@@ -51,7 +51,7 @@ func (s *store) edit(n int32, fn func(*row)) {
 
 // home is a Handler that applies records to lists and checkpoints them at once.
 type home struct {
-	t     *testing.T
+	t     testing.TB
 	name  string
 	store *store
 	slots *Slots
@@ -81,7 +81,7 @@ type holding struct {
 	ends   map[string]int64
 }
 
-func newHome(t *testing.T, name string, st *store) *home {
+func newHome(t testing.TB, name string, st *store) *home {
 	return &home{t: t, name: name, store: st, ready: make(chan struct{}), held: map[int32]*holding{}, dropped: map[Lease]bool{}, served: map[int32]int{}}
 }
 

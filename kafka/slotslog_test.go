@@ -97,6 +97,32 @@ func TestLogTrimmedUnderItsReader(t *testing.T) {
 	})
 }
 
+// Of logins the same is no reason to stop: they are read on from the log's start.
+func TestLoginsTrimmedUnderTheirReader(t *testing.T) {
+	rig(t, 1, func(t *testing.T, b *broker, st *store) {
+		st.edit(0, func(r *row) { r.login = 0 })
+		a := newHome(t, "a", st)
+		a.start(b.link("a"), 1)
+		ownsAll(t, 3*time.Second, 1, a)
+		lease := a.slots.Owned()[0]
+		a.slots.Pause(lease, loginTopic)
+		time.Sleep(200 * time.Millisecond)
+		b.put(t, loginTopic, 0, "0", "1", "2")
+		adm := b.admin(t)
+		defer adm.Close()
+		if _, err := adm.Trim(t.Context(), loginTopic, 0, 2); err != nil {
+			t.Fatal(err)
+		}
+		a.slots.Resume(lease, loginTopic)
+		within(t, 5*time.Second, "what is left", func() bool { return slices.Equal(a.loginsSeen(), []string{"2"}) })
+		if n := a.slots.LoginsRestarted(); n != 1 {
+			t.Errorf("%d restarts counted, want 1", n)
+		}
+		a.stop()
+		noFailures(t, a)
+	})
+}
+
 // A log that is cut back under a reader (an unclean election) has lost what was
 // applied, also when it has grown beyond the position again by the next claim.
 func TestLogCutBackUnderItsReader(t *testing.T) {
