@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -294,4 +297,19 @@ func FuzzDeviceName(f *testing.F) {
 			t.Errorf("%q: a home would refuse %q: %v", agent, name, err)
 		}
 	})
+}
+
+func TestSecretsPrintAsPlaceholders(t *testing.T) {
+	p := secret("MARKER")
+	text, err := json.Marshal(struct{ P secret }{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged bytes.Buffer
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "p", p, "in", struct{ P secret }{p})
+	for _, s := range []string{string(text), logged.String(), fmt.Sprintf("%v %+v %#v %s %q %x %d", p, p, p, p, p, p, p), fmt.Sprint(struct{ P secret }{p})} {
+		if strings.Contains(s, "MARKER") || strings.Contains(s, "4d41524b") || strings.Contains(s, "77 65") || !strings.Contains(s, hidden) {
+			t.Errorf("printed as %s", s)
+		}
+	}
 }

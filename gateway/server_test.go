@@ -131,19 +131,21 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 			conn := l.dial(t)
 			io.WriteString(conn, sent)
 			start := time.Now()
-			go func() { // one byte a second
+			var drip sync.WaitGroup
+			drip.Go(func() { // one byte a second
 				for {
 					time.Sleep(time.Second)
 					if _, err := conn.Write([]byte("x")); err != nil {
 						return
 					}
 				}
-			}()
+			})
 			io.Copy(io.Discard, conn)
 			if took := time.Since(start); took < limit || took > limit+2*time.Second {
 				t.Errorf("%.20q: cut off after %s, want %s", sent, took, limit)
 			}
 			conn.Close()
+			drip.Wait()
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
