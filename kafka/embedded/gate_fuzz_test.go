@@ -219,6 +219,22 @@ func TestHalfSentFrames(t *testing.T) {
 			t.Errorf("idle connection: %v after %s", err, time.Since(began))
 		}
 		idle.Close()
+		// One whose request is under way when its client goes.
+		createTopic(t, insideClient(t, b), "talk", 1, nil)
+		fetch := kmsg.NewPtrFetchRequest()
+		fetch.Version, fetch.MaxWaitMillis, fetch.MinBytes, fetch.MaxBytes = 11, 20_000, 1, 1<<20
+		ft := kmsg.NewFetchRequestTopic()
+		ft.Topic, ft.Partitions = "talk", append(ft.Partitions, kmsg.NewFetchRequestTopicPartition())
+		fetch.Topics = append(fetch.Topics, ft)
+		waiting := outsidePipe(t, b)
+		if _, err := waiting.Write(request{Request: fetch}.encode()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if b.rules.frames.TryAcquire(maxFramesHeld) {
+			t.Fatal("the fetch is not under way")
+		}
+		waiting.Close()
 		synctest.Wait()
 		if !b.rules.frames.TryAcquire(maxFramesHeld) {
 			t.Error("the frame budget was not given back")
