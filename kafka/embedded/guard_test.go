@@ -267,7 +267,7 @@ func TestProtectedGroupFromOutside(t *testing.T) {
 }
 
 func TestTopicRules(t *testing.T) {
-	b, in, out := guarded(t)
+	_, in, out := guarded(t)
 	ctx := within(t, 30*time.Second)
 	for _, cl := range []*kgo.Client{in, out} {
 		adm := kadm.NewClient(cl)
@@ -308,6 +308,14 @@ func TestTopicRules(t *testing.T) {
 		if err != nil || !errors.Is(r[0].Err, kerr.ClusterAuthorizationFailed) {
 			t.Errorf("alter broker: %v %v", err, r)
 		}
+	}
+}
+
+func TestNamesAndSizesOfTopics(t *testing.T) {
+	b, in, out := guarded(t)
+	ctx := within(t, 30*time.Second)
+	for _, cl := range []*kgo.Client{in, out} {
+		adm := kadm.NewClient(cl)
 		for name, want := range map[string]error{
 			"a/b": kerr.InvalidTopicException, "..": kerr.InvalidTopicException, strings.Repeat("x", 250): kerr.InvalidTopicException,
 		} {
