@@ -1,18 +1,24 @@
 # What there is to do with this repository. "make run" and "make build" need Go
-# and nothing else; "make test" installs what is missing (see scripts/).
-#
-# No step is allowed to hang: every run of tests has a time limit.
+# and nothing else; "make test" installs what it misses (scripts/install-test-deps,
+# scripts/kafka-jars). No run of tests can hang: each has a time limit.
 
-GO ?= go
+GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-GOTESTSUM   = $(GO) run gotest.tools/gotestsum@v1.13.0
-STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@2026.1.1
+# How much each fuzz target runs in make test: enough to try its corpus and the
+# neighbourhood of it. A number of executions, not a time, so that a slow machine
+# tests the same.
+FUZZTIME ?= 1000x
+# How long make soak runs.
+SOAK ?= 10m
 
-.PHONY: help build run docs check lint test test-all test-switches fuzz soak bench clean
+GOTESTSUM   = $(GO) run gotest.tools/gotestsum@v1.13.0 --format testname --format-hide-empty-pkg --
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help build run docs check lint test test-deps test-switches fuzz soak bench
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## one static binary at bin/maru
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/maru ./cmd/maru
@@ -20,6 +26,44 @@ build: ## one static binary at bin/maru
 run: build ## build and start, with all data in ./maru-data
 	@exec bin/maru
 
-docs: ## the parts of docs/ that are made from the code
+docs: ## write what in docs/ is made from the code
 	$(GO) run ./cmd/maru settings >docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+
+lint:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags faultswitch ./...
+	$(STATICCHECK) ./...
+
+check: lint ## the fast loop: everything that needs no other server
+	$(GO) test -race -shuffle=on -timeout 10m ./...
+
+test-deps:
+	scripts/install-test-deps
+	scripts/kafka-jars
+
+# The last line is the summary of the test runner: DONE n tests.
+test: test-deps lint fuzz test-switches ## everything, with real Kafka brokers and PostgreSQL
+	MARU_TEST_KAFKA=1 MARU_TEST_POSTGRES=1 $(GOTESTSUM) -race -shuffle=on -p 1 -timeout 20m ./...
+
+# Each step of the engine that protects data is turned off, and the checker must
+# notice (internal/faultswitch).
+test-switches:
+	@set -e; files=$$(grep -rl --include='*_test.go' '^//go:build faultswitch' . || true); \
+	for dir in $$(for f in $$files; do dirname "$$f"; done | sort -u); do \
+		names=$$(grep -hl '^//go:build faultswitch' $$dir/*_test.go | xargs sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' | paste -s -d '|'); \
+		echo "$(GO) test -tags faultswitch -run ($$names) $$dir"; \
+		$(GO) test -race -tags faultswitch -timeout 10m -run "^($$names)\$$" $$dir; \
+	done
+
+fuzz: ## every fuzz target for a moment (FUZZTIME=1m for longer)
+	@set -e; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
+			echo "fuzz $$name in $$(dirname $$f)"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 10m $$(dirname $$f) >.fuzz.out 2>&1 || { cat .fuzz.out; rm -f .fuzz.out; exit 1; }; \
+		done; \
+	done; rm -f .fuzz.out
+
+bench: ## the benchmarks of all packages
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
