@@ -180,6 +180,9 @@ func (s *State) Apply(in Input) (e Effect) {
 		}
 	}
 	h.apply(&t, u)
+	for _, id := range e.Changed {
+		s.Users[id].expire(&s.Rules)
+	}
 	return e
 }
 
@@ -190,7 +193,7 @@ const purgeEvery = 60_000
 // deleted counts as absent, whether or not it still is in memory or in SQL.
 func (t *turn) user(id string) *User {
 	u := t.Users[id]
-	if !u.Registered && u.Clock > 0 && u.expiresAt(&t.Rules) <= t.Purged {
+	if !u.Registered && u.Clock > 0 && u.ExpiresAt <= t.Purged {
 		*u = User{ID: id}
 	}
 	return u

@@ -30,6 +30,7 @@ type User struct {
 	AddedBy           int64 // how many users have this one as a friend
 	Rev               int64 // counts changes applied
 	Clock             int64 // highest record time applied
+	ExpiresAt         int64 // when an unregistered user means nothing any more; 0 if registered
 
 	Friends []Friend // sorted by id
 	details
@@ -154,18 +155,19 @@ func dropWhile[T any](s []T, passed func(T) bool) []T {
 	return s[n:]
 }
 
-// expiresAt is when an unregistered user means nothing any more; 0 if registered.
-func (u *User) expiresAt(r *Rules) (at int64) {
+// expire sets ExpiresAt. It is decided when the user changes and kept, since SQL
+// deletes by the row: rules that change later must not move it in memory alone.
+func (u *User) expire(r *Rules) {
+	u.ExpiresAt = 0
 	if u.Registered {
-		return 0
+		return
 	}
 	for _, o := range u.Outcomes {
-		at = max(at, o.At+r.WindowMS)
+		u.ExpiresAt = max(u.ExpiresAt, o.At+r.WindowMS)
 	}
 	for _, f := range u.Failures {
-		at = max(at, f.At+r.FailWindowMS)
+		u.ExpiresAt = max(u.ExpiresAt, f.At+r.FailWindowMS)
 	}
-	return at
 }
 
 // Size estimates the memory that the user takes, in bytes.
@@ -190,7 +192,7 @@ func (s *State) Row(u *User) maru.UserRow {
 		Password: u.Password, CredentialVersion: u.CredentialVersion,
 		JoinedAt: u.JoinedAt, LoginAt: u.LoginAt, LogoutAt: u.LogoutAt,
 		AddedBy: u.AddedBy, Rev: u.Rev, Clock: u.Clock,
-		ExpiresAt: u.expiresAt(&s.Rules), State: record.MustEncode(u.details),
+		ExpiresAt: u.ExpiresAt, State: record.MustEncode(u.details),
 	}
 }
 
@@ -201,7 +203,7 @@ func (s *State) Restore(r maru.UserRow) error {
 		Name: r.UserName, Status: r.UserStatus, Email: r.Email, Admin: r.Admin,
 		Password: r.Password, CredentialVersion: r.CredentialVersion,
 		JoinedAt: r.JoinedAt, LoginAt: r.LoginAt, LogoutAt: r.LogoutAt,
-		AddedBy: r.AddedBy, Rev: r.Rev, Clock: r.Clock,
+		AddedBy: r.AddedBy, Rev: r.Rev, Clock: r.Clock, ExpiresAt: r.ExpiresAt,
 	}
 	if len(r.State) > 0 {
 		if err := json.Unmarshal(r.State, &u.details); err != nil {
