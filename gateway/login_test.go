@@ -256,6 +256,15 @@ func TestLogout(t *testing.T) {
 	wantProblem(t, r.do("GET", "/api/me", "", bearerToken(three)), maru.CodeUnauthenticated)
 }
 
+func TestLogoutAgainWithItsKey(t *testing.T) {
+	r := newRig(t)
+	token, key := bearerToken(r.user("alice")), header("Idempotency-Key", "k")
+	want(t, r.do("POST", "/api/logout", "", token, key), 204)
+	want(t, r.do("POST", "/api/logout", "", token, key), 204) // the same command, though its session is over
+	wantProblem(t, r.do("POST", "/api/logout?all=true", "", token, key), maru.CodeUnauthenticated)
+	wantProblem(t, r.do("POST", "/api/logout", "", token), maru.CodeUnauthenticated)
+}
+
 func TestFailedLoginsAreLimitedByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

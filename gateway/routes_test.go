@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -340,6 +341,18 @@ func TestPanicCostsOneRequest(t *testing.T) {
 	if r.homes.Waiting() != 0 {
 		t.Error("the call was not forgotten")
 	}
+}
+
+func TestPanicInTheMiddleOfAnAnswerBreaksTheConnection(t *testing.T) {
+	r := newRig(t)
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("net/http is told %v", p)
+		}
+	}()
+	w := &responseWriter{ResponseWriter: httptest.NewRecorder()}
+	w.Write([]byte("half"))
+	r.server.panicked(w, &request{id: "x"}, "odd")
 }
 
 func TestHeadIsGetWithoutBody(t *testing.T) {
