@@ -53,7 +53,7 @@ func (s *Server) deleteSession(w http.ResponseWriter, r *request) error {
 		if err := s.checkSession(r); err != nil {
 			return err
 		}
-		return &maru.Error{Code: maru.CodeNotFound, Message: "there is no such session"}
+		return &maru.Error{Code: maru.CodeNotFound}
 	}
 	cmd := s.command(r, record.SessionEnd)
 	cmd.SessionEnd = &record.SessionEndBody{Session: id}
