@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"maru"
 
@@ -57,6 +58,7 @@ func OpenDelivery(ctx context.Context, c Conn, topic string, partition int32,
 func (d *Delivery) run(ctx context.Context, c Conn, handle func(maru.LogRecord), lost func(error)) {
 	defer close(d.done)
 	log := c.logger().With("topic", d.topic, "partition", d.part)
+	var said time.Time // an error that lasts comes with every fetch
 	for {
 		fetches := d.cl.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -69,7 +71,8 @@ func (d *Delivery) run(ctx context.Context, c Conn, handle func(maru.LogRecord),
 				d.end.Store(p.HighWatermark)
 			case placeLost(p.Err):
 				gone = p.Err
-			default:
+			case time.Since(said) >= 10*time.Second:
+				said = time.Now()
 				log.Warn("reading deliveries", "err", p.Err)
 			}
 			for _, r := range p.Records {

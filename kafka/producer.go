@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"maru"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -33,8 +36,16 @@ const (
 //
 // What the brokers refuse for good (no permission, too large) is an error of
 // that batch and of all of its partition's records buffered behind it.
+//
+// A topic that was deleted and made again is another one: what was buffered for
+// the old one is refused, the next record goes to the new one.
 type Producer struct {
 	cl *kgo.Client
+
+	mu     sync.Mutex // guards what follows, for the time of an access
+	purged map[string]time.Time
+	closed bool
+	wg     sync.WaitGroup // purges
 }
 
 // NewProducer returns a producer. opts are appended to its own (tests).
@@ -54,7 +65,7 @@ func NewProducer(c Conn, opts ...kgo.Opt) (*Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Producer{cl: cl}, nil
+	return &Producer{cl: cl, purged: map[string]time.Time{}}, nil
 }
 
 // Keyed returns rec with the partition, of partitions, that Kafka's own
@@ -76,7 +87,7 @@ func (p *Producer) Produce(rec maru.LogRecord, done func(offset int64, err error
 	}
 	// The context is never cancelled: a record taken out of the middle of its
 	// partition's order would leave a gap that readers cannot tell from a loss.
-	p.cl.Produce(context.Background(), toKgo(&rec), promise(done))
+	p.cl.Produce(context.Background(), toKgo(&rec), p.promise(done))
 }
 
 // TryProduce is Produce without waiting: when the buffer is full, done gets ErrFull.
@@ -85,7 +96,7 @@ func (p *Producer) TryProduce(rec maru.LogRecord, done func(offset int64, err er
 		finish(done, -1, err)
 		return
 	}
-	p.cl.TryProduce(context.Background(), toKgo(&rec), promise(done))
+	p.cl.TryProduce(context.Background(), toKgo(&rec), p.promise(done))
 }
 
 // Flush waits until everything that was produced before is acknowledged or refused.
@@ -97,9 +108,28 @@ func (p *Producer) Buffered() (records, bytes int64) {
 }
 
 // Close fails what is not yet acknowledged with ErrClosed; call Flush before.
-func (p *Producer) Close() { p.cl.Close() }
+func (p *Producer) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.cl.Close()
+	p.wg.Wait()
+}
 
-func promise(done func(int64, error)) func(*kgo.Record, error) {
+// purge makes the library forget the id that it holds of a topic; else it would
+// refuse every record until the process ends. All records that were buffered are
+// refused for the same reason, so it is done once for them: purging again would
+// refuse records of the new topic.
+func (p *Producer) purge(topic string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); !p.closed && now.Sub(p.purged[topic]) >= time.Second {
+		p.purged[topic] = now
+		p.wg.Go(func() { p.cl.PurgeTopicsFromProducing(topic) }) // it waits for what this goroutine finishes
+	}
+}
+
+func (p *Producer) promise(done func(int64, error)) func(*kgo.Record, error) {
 	return func(r *kgo.Record, err error) {
 		switch {
 		case err == nil:
@@ -109,6 +139,9 @@ func promise(done func(int64, error)) func(*kgo.Record, error) {
 		case errors.Is(err, kgo.ErrClientClosed):
 			finish(done, -1, ErrClosed)
 		default:
+			if errors.Is(err, kerr.UnknownTopicID) {
+				p.purge(r.Topic)
+			}
 			finish(done, -1, fmt.Errorf("producing to topic %s partition %d: %w", r.Topic, r.Partition, err))
 		}
 	}

@@ -180,6 +180,7 @@ type loopState struct {
 	cut        map[int32]int64    // slot: where commands was seen to lose records
 	ready      []*slot            // claimed, to be read from the next poll on
 	pollCancel context.CancelFunc // of the poll under way, nil when none
+	purging    int                // topics that the client is being told to forget
 	stopping   bool
 	failed     bool // Fatal was called
 	complained map[string]time.Time

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"maru"
 )
+
+// beyond is a login position that is in no log.
+const beyond = math.MaxInt64
 
 // claimResult is what a claim found.
 type claimResult struct {
@@ -34,16 +38,17 @@ func (s *Slots) claim(sl *slot, force bool) {
 	if !known {
 		cut = -1
 	}
+	renewed := sl.renewed
 	s.wg.Go(func() {
 		defer cancel()
-		res := s.tryClaim(ctx, lease, gen, force, cut)
+		res := s.tryClaim(ctx, lease, gen, force, cut, renewed)
 		s.events.post(func() { s.claimed(sl, res) })
 	})
 }
 
 // tryClaim claims in the store, then lists the log: in this order, since records
 // that a fenced owner produced may be appended until the claim.
-func (s *Slots) tryClaim(ctx context.Context, l Lease, gen int32, force bool, cut int64) (res claimResult) {
+func (s *Slots) tryClaim(ctx context.Context, l Lease, gen int32, force bool, cut int64, renewed bool) (res claimResult) {
 	if res.pos, res.err = s.cfg.Handler.Claim(ctx, l, gen, force); res.err != nil {
 		return res
 	}
@@ -63,6 +68,9 @@ func (s *Slots) tryClaim(ctx context.Context, l Lease, gen int32, force bool, cu
 		return res
 	}
 	res.ends[s.cfg.Login] = end
+	if renewed {
+		res.pos.Login = beyond
+	}
 	res.pos.Login, res.err = s.loginPosition(ctx, l.Slot, res.pos.Login, start, end)
 	return res
 }
@@ -147,7 +155,7 @@ func (s *Slots) claimed(sl *slot, res claimResult) {
 		s.claimAfter(sl, claimBackoff(sl.tries), false)
 	default:
 		s.log.Info("slot claimed", "slot", sl.n, "next", res.pos.Commands, "login", res.pos.Login, "generation", s.gen.Load())
-		sl.tries, sl.stale = 0, time.Time{}
+		sl.tries, sl.stale, sl.renewed = 0, time.Time{}, false
 		sl.phase, sl.pos, sl.ends = starting, res.pos, res.ends
 		s.ready = append(s.ready, sl)
 		if s.pollCancel != nil {

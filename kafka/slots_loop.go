@@ -32,6 +32,7 @@ type slot struct {
 	dropped   error              // while claiming: the handler dropped the lease already
 	timer     *time.Timer        // while waiting
 	tries     int                // claims that failed in a row
+	renewed   bool               // the login topic was made anew: the stored position is of another log
 	stale     time.Time          // since when claims are refused for their generation
 	pos       Positions          // while starting: where to begin
 	ends      map[string]int64   // while starting: for Handler.Serve

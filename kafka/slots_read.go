@@ -7,6 +7,7 @@ import (
 
 	"maru"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -51,13 +52,33 @@ func (s *Slots) polled(fetches kgo.Fetches) {
 			s.fetchFailed(p.Topic, p.Partition, p.Err)
 		}
 	})
-	for _, sl := range s.ready {
-		if sl.phase == starting {
-			s.serve(sl)
+	if s.purging == 0 {
+		for _, sl := range s.ready {
+			if sl.phase == starting {
+				s.serve(sl)
+			}
 		}
+		s.ready = nil
 	}
-	s.ready = nil
 	s.grantPoll()
+}
+
+// recreated: the topic was deleted and made again. The library goes on asking for
+// the old one until it is told to forget it, which waits for the network; until
+// then no slot is added.
+func (s *Slots) recreated(topic string, err error) {
+	for _, sl := range s.slots {
+		s.giveUp(sl, err)
+		sl.renewed = sl.renewed || topic == s.cfg.Login
+	}
+	s.purging++
+	s.wg.Go(func() {
+		s.direct.PurgeTopicsFromConsuming(topic)
+		s.events.post(func() {
+			s.purging--
+			s.pollCancel() // to serve what was claimed meanwhile
+		})
+	})
 }
 
 func (s *Slots) serve(sl *slot) {
@@ -133,6 +154,10 @@ func (s *Slots) fetchFailed(topic string, n int32, err error) {
 		if cut, ok := s.cut[n]; !ok || loss.ResetTo < cut {
 			s.cut[n] = loss.ResetTo
 		}
+	}
+	if errors.Is(err, kerr.UnknownTopicID) {
+		s.recreated(topic, err)
+		return
 	}
 	if sl := s.slots[n]; sl != nil && placeLost(err) {
 		s.giveUp(sl, err)
