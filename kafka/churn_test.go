@@ -46,6 +46,27 @@ func churn(t *testing.T, b *broker, st *store, seed uint64) {
 	p := b.producer(t)
 	defer p.Close()
 	sent, crashes, holds := 0, 0, 0
+	disturb := func(i int) {
+		switch m := members[i]; {
+		case m == nil:
+			start(i)
+		case m.held:
+			m.link.resume()
+			m.held = false
+		case rng.IntN(3) == 0:
+			holds++
+			m.held = true
+			m.link.hold()
+		case rng.IntN(2) == 0:
+			crashes++
+			m.link.cut()
+			m.slots.Crash()
+			members[i] = nil
+		default:
+			m.stop()
+			members[i] = nil
+		}
+	}
 	for step := range 120 {
 		for n := range int32(partitions) {
 			for _, topic := range []string{commandsTopic, loginTopic} {
@@ -53,26 +74,8 @@ func churn(t *testing.T, b *broker, st *store, seed uint64) {
 			}
 		}
 		sent++
-		if i := rng.IntN(len(members)); step%4 == 0 {
-			switch m := members[i]; {
-			case m == nil:
-				start(i)
-			case m.held:
-				m.link.resume()
-				m.held = false
-			case rng.IntN(3) == 0:
-				holds++
-				m.held = true
-				m.link.hold()
-			case rng.IntN(2) == 0:
-				crashes++
-				m.link.cut()
-				m.slots.Crash()
-				members[i] = nil
-			default:
-				m.stop()
-				members[i] = nil
-			}
+		if step%4 == 0 {
+			disturb(rng.IntN(len(members)))
 		}
 		time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
 		oneOwner(t, members)
@@ -98,6 +101,29 @@ func churn(t *testing.T, b *broker, st *store, seed uint64) {
 	for _, m := range members {
 		m.stop()
 	}
+	eachOnce(t, st, all, sent, partitions)
+	noFailures(t, all...)
+	t.Logf("%d homes, %d crashes, %d pauses, %d records", started, crashes, holds, 2*sent*partitions)
+}
+
+func oneOwner(t *testing.T, members []*member) {
+	t.Helper()
+	var owned []int32
+	for _, m := range members {
+		if m != nil {
+			owned = append(owned, m.owns()...)
+		}
+	}
+	slices.Sort(owned)
+	if len(slices.Compact(slices.Clone(owned))) != len(owned) {
+		t.Errorf("slots with two owners: %v", owned)
+	}
+}
+
+// eachOnce checks that every slot applied every command and handed on every login
+// once, commands in order.
+func eachOnce(t *testing.T, st *store, all []*home, sent, partitions int) {
+	t.Helper()
 	logins := map[string]int{}
 	for _, h := range all {
 		for _, v := range h.loginsSeen() {
@@ -114,21 +140,5 @@ func churn(t *testing.T, b *broker, st *store, seed uint64) {
 				t.Fatalf("slot %d applied %v", n, st.view(n).applied)
 			}
 		}
-	}
-	noFailures(t, all...)
-	t.Logf("%d homes, %d crashes, %d pauses, %d records", started, crashes, holds, 2*sent*partitions)
-}
-
-func oneOwner(t *testing.T, members []*member) {
-	t.Helper()
-	var owned []int32
-	for _, m := range members {
-		if m != nil {
-			owned = append(owned, m.owns()...)
-		}
-	}
-	slices.Sort(owned)
-	if len(slices.Compact(slices.Clone(owned))) != len(owned) {
-		t.Errorf("slots with two owners: %v", owned)
 	}
 }

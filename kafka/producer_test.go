@@ -82,6 +82,12 @@ func orderUnderFaults(t *testing.T, b *broker, a *Admin, seed uint64) {
 	if faults < 10 || hits < 20 {
 		t.Fatalf("only %d broken connections and %d refused batches: the test tests nothing", faults, hits)
 	}
+	firstsInOrder(t, b, partitions, records)
+}
+
+// firstsInOrder checks the log of record i in partition i mod partitions.
+func firstsInOrder(t *testing.T, b *broker, partitions, records int) {
+	t.Helper()
 	doubles := 0
 	for part := range int32(partitions) {
 		want := int(part)
