@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"maru/internal/childproc"
+	"maru/internal/pgtest"
+	"maru/internal/realkafka"
 )
 
 func TestMain(m *testing.M) {
@@ -26,6 +28,10 @@ func TestMain(m *testing.M) {
 			}
 		}
 		status := m.Run()
+		if err := errors.Join(realkafka.StopShared(), pgtest.StopShared()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = 1
+		}
 		if built.dir != nil {
 			built.dir.Remove()
 		}
