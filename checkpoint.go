@@ -13,6 +13,9 @@ var (
 	// must not be tried again under the same epoch: a late first attempt would
 	// overwrite newer state.
 	ErrOutcomeUnknown = errors.New("the outcome of the commit is unknown")
+	// ErrNotStorable: nothing was written, and trying again never helps: the database
+	// cannot hold a value, or a newer checkpoint of the same claim is there already.
+	ErrNotStorable = errors.New("the checkpoint cannot be stored")
 )
 
 // ClaimRequest asks for the ownership of a slot.

@@ -58,7 +58,7 @@ func (s *slot) cut() {
 	s.acks, s.writing = newAckGroup(), true
 	g.seal()
 	if s.cfg.Off.Off(faultswitch.StateWithOffset) {
-		c.Next = s.saved // the switch: newest state under an older offset
+		c.Next, s.lastCut = s.lastCut, c.Next // the switch: newest state under the offset of the cut before
 	}
 	s.wg.Go(func() {
 		start := time.Now()
@@ -127,9 +127,7 @@ func (s *slot) write(c *maru.Checkpoint, g *ackGroup) error {
 		switch {
 		case err == nil, s.ctx.Err() != nil:
 			return err
-		case errors.Is(err, maru.ErrFenced):
-			return err
-		case errors.Is(err, maru.ErrOutcomeUnknown) && !s.cfg.Off.Off(faultswitch.UnknownOutcome):
+		case errors.Is(err, maru.ErrFenced), errors.Is(err, maru.ErrOutcomeUnknown), errors.Is(err, maru.ErrNotStorable):
 			return err
 		}
 		s.cfg.Metrics.sqlErrors.Inc()

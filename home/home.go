@@ -191,6 +191,9 @@ func (h *Home) Serve(l Lease, end, loginNext int64) {
 		return
 	}
 	s.serveAt, s.logins.next = end, loginNext
+	s.mu.Lock()
+	s.closed = false
+	s.mu.Unlock()
 	h.wg.Go(s.loop)
 }
 

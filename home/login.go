@@ -27,6 +27,7 @@ type login struct {
 	echo   string
 	claims record.LoginClaims
 	valid  bool // the claims are a gateway's
+	since  time.Time
 	req    record.LoginRequest
 }
 
@@ -73,6 +74,15 @@ func (q *loginQueue) add(offset int64, l *login) {
 	}
 }
 
+// recheckAfter is when a check counts as lost if its request is repeated.
+const recheckAfter = 5 * time.Second
+
+// underWay tells whether a check of the command was begun lately.
+func (q *loginQueue) underWay(id maru.CommandID) bool {
+	offsets := q.byID[id]
+	return len(offsets) > 0 && time.Since(q.pending[offsets[len(offsets)-1]].since) < recheckAfter
+}
+
 func (q *loginQueue) finish(offset int64) {
 	l, ok := q.pending[offset]
 	if !ok {
@@ -115,9 +125,9 @@ func (s *slot) takeLogins(recs []maru.LogRecord) {
 		if l == nil {
 			continue
 		}
-		repeated := len(s.logins.byID[l.id]) > 0
+		underWay := s.logins.underWay(l.id)
 		s.logins.add(r.Offset, l)
-		if repeated { // by a gateway that waits: the check under way answers both
+		if underWay { // repeated by a gateway that waits: one check answers both
 			continue
 		}
 		checks = append(checks, l)
@@ -154,7 +164,7 @@ func (s *slot) readLogin(r *maru.LogRecord) *login {
 		s.forward(r, to)
 		return nil
 	}
-	l := &login{offset: r.Offset, user: to, req: req}
+	l := &login{offset: r.Offset, user: to, req: req, since: time.Now()}
 	s.identify(l, r)
 	return l
 }

@@ -6,7 +6,6 @@ import (
 
 	"maru"
 	"maru/home/fold"
-	"maru/internal/faultswitch"
 	"maru/record"
 )
 
@@ -52,9 +51,6 @@ func (g *ackGroup) err() error {
 func (s *slot) publish(outputs []fold.Output) {
 	if len(outputs) == 0 {
 		return
-	}
-	if s.cfg.Off.Off(faultswitch.LogFirst) { // the switch: an order that is not the log's
-		outputs = append(outputs[1:len(outputs):len(outputs)], outputs[0])
 	}
 	g := s.acks
 	g.open.Add(int64(len(outputs)))

@@ -40,6 +40,7 @@ type slot struct {
 	state    *fold.State
 	next     int64 // first offset of commands not applied
 	saved    int64 // first offset of commands not in the checkpoint
+	lastCut  int64 // for a switch: next at the last cut
 	serveAt  int64 // from here on the slot is live
 	cache    cache
 	dirty    dirtySet
@@ -65,7 +66,7 @@ type slot struct {
 	requests []maru.LogRecord // queued, of login-request
 	calls    []func()         // to be run by the goroutine
 	paused   map[string]bool  // topics whose fetching is paused
-	ended    bool             // no goroutine will look at the mailbox again
+	closed   bool             // no goroutine looks at the mailbox: not yet, or not any more
 }
 
 func newSlot(h *Home, l Lease, c maru.Claim) (*slot, error) {
@@ -73,9 +74,9 @@ func newSlot(h *Home, l Lease, c maru.Claim) (*slot, error) {
 		Home: h, n: c.Slot, lease: l, epoch: c.Epoch, since: time.Now(),
 		log:   h.cfg.Logger.With("slot", c.Slot, "epoch", c.Epoch),
 		state: fold.New(c.Slot, h.cfg.Partitions, h.cfg.Delivery),
-		next:  c.Next, saved: c.Next, serveAt: c.Next,
+		next:  c.Next, saved: c.Next, lastCut: c.Next, serveAt: c.Next,
 		acks: newAckGroup(), wake: make(chan struct{}, 1), paused: map[string]bool{},
-		checking: map[maru.CommandID]bool{},
+		checking: map[maru.CommandID]bool{}, closed: true,
 	}
 	s.savedAt.Store(c.Next)
 	s.state.Off = h.cfg.Off
@@ -85,16 +86,16 @@ func newSlot(h *Home, l Lease, c maru.Claim) (*slot, error) {
 	return s, s.state.SetAux(c.Aux)
 }
 
-// post has f run by the slot's goroutine; false: the slot has ended.
+// post has f run by the slot's goroutine; false: the slot is not served, or has ended.
 func (s *slot) post(f func()) bool {
 	s.mu.Lock()
-	ended := s.ended
-	if !ended {
+	open := !s.closed
+	if open {
 		s.calls = append(s.calls, f)
 	}
 	s.mu.Unlock()
 	s.signal()
-	return !ended
+	return open
 }
 
 func (s *slot) signal() {
@@ -154,6 +155,12 @@ func (s *slot) loop() {
 	s.arm()
 	for s.ctx.Err() == nil {
 		s.turn.Store(time.Now().UnixMilli())
+		select {
+		case <-s.timer.C: // here too: there may always be work
+			s.armed = false
+			s.cut()
+		default:
+		}
 		if s.work() {
 			continue
 		}
@@ -174,7 +181,7 @@ func (s *slot) end() {
 	s.isLive.Store(false)
 	s.turn.Store(0)
 	s.mu.Lock()
-	s.ended = true
+	s.closed = true
 	s.calls, s.commands, s.requests = nil, nil, nil // who waits for a call watches ctx as well
 	s.mu.Unlock()
 	if s.closing != nil {

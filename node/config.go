@@ -18,8 +18,10 @@ import (
 	"strings"
 	"time"
 
+	"maru"
 	"maru/auth"
 	"maru/gateway"
+	"maru/home"
 	"maru/internal/faultswitch"
 	"maru/kafka"
 	"maru/kafka/embedded"
@@ -105,7 +107,9 @@ type Seams struct {
 	Broker    *embedded.Broker                                                  // shared by several nodes; not closed by them
 	StoreHook func(ctx context.Context, point string) error
 	HomeGate  func(ctx context.Context, point string) bool
-	Log       func(kafkaLog) kafkaLog // wraps the home's producer
+	WrapLog   func(home.Log) home.Log // of the home
+	WrapStore func(home.Store) home.Store
+	Fetch     func([]maru.LogRecord) []maru.LogRecord // what was read, before the home gets it
 	Off       *faultswitch.Set
 	NoAdmin   bool // no admin.sock: unix sockets do not work in virtual time
 	NoSync    bool // of the embedded broker

@@ -45,9 +45,10 @@ func (n *Node) startHome(ctx context.Context) error {
 	}
 	p.checker = home.NewChecker(n.hasher, n.pool, sealer, auth.NewClaims(n.secret), auth.NewRemembered(rememberedPasswords), 0)
 	n.onClose("password checks", func(context.Context) error { p.checker.Close(); return nil })
+	log, sql := n.homeSeams()
 	p.home = home.New(home.Config{
 		Name: n.cfg.Name, Topics: n.homeTopics(), Partitions: n.cluster.partitions, Delivery: deliveryPartitions,
-		Store: n.store, Log: n.producer, Trimmer: trimmer{n.admin}, Checker: p.checker,
+		Store: sql, Log: log, Trimmer: trimmer{n.admin}, Checker: p.checker,
 		Logger: n.log, Metrics: home.NewMetrics(n.registry),
 		Rules: func() record.RulesBody {
 			return record.RulesBody{Version: int(p.version.Load()), Zone: n.cfg.TimeZone}
@@ -66,7 +67,7 @@ func (n *Node) startSlots(p *homePart) (err error) {
 		Conn: n.conn, Group: n.cfg.Group, Commands: n.cfg.Topics.Commands, Login: n.cfg.Topics.LoginRequest,
 		Partitions: n.cluster.partitions, LoginFromStart: n.cluster.loginFromStart,
 		Session: n.cfg.Session, Heartbeat: n.cfg.Seams.Heartbeat, Rebalance: n.cfg.Seams.Rebalance, Force: n.cfg.Seams.Force,
-		Handler: &handler{p}, Fatal: n.fail, Logger: n.log,
+		Handler: &handler{p, n.cfg.Seams.Fetch}, Fatal: n.fail, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -76,6 +77,18 @@ func (n *Node) startSlots(p *homePart) (err error) {
 	stop := p.commits.start(p.slots)
 	n.onClose("login positions", func(context.Context) error { stop(); return nil })
 	return nil
+}
+
+// homeSeams returns what the home writes to, as wrapped by a test.
+func (n *Node) homeSeams() (log home.Log, sql home.Store) {
+	log, sql = n.producer, n.store
+	if w := n.cfg.Seams.WrapLog; w != nil {
+		log = w(log)
+	}
+	if w := n.cfg.Seams.WrapStore; w != nil {
+		sql = w(sql)
+	}
+	return log, sql
 }
 
 func (n *Node) homeTopics() home.Topics {
@@ -138,7 +151,10 @@ func (n *Node) announce(ctx context.Context, p *homePart) error {
 }
 
 // handler lets kafka.Slots feed a home.Home: the two packages do not know each other.
-type handler struct{ p *homePart }
+type handler struct {
+	p     *homePart
+	fetch func([]maru.LogRecord) []maru.LogRecord // seam
+}
 
 func (h *handler) Claim(ctx context.Context, l kafka.Lease, generation int32, force bool) (kafka.Positions, error) {
 	<-h.p.ready
@@ -151,6 +167,9 @@ func (h *handler) Serve(l kafka.Lease, at kafka.Positions, ends map[string]int64
 }
 
 func (h *handler) Records(l kafka.Lease, recs []maru.LogRecord) {
+	if h.fetch != nil {
+		recs = h.fetch(recs)
+	}
 	h.p.home.Records(home.Lease(l), recs)
 }
 

@@ -22,9 +22,6 @@ import (
 	"maru/store"
 )
 
-// kafkaLog is what homes and gateways produce through.
-type kafkaLog = *kafka.Producer
-
 // Node is a running process. It is made by Start; its fields do not change after.
 type Node struct {
 	cfg      Config

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"maru"
 )
 
 // Errors beside those of package maru. Test with errors.Is.
@@ -14,11 +16,11 @@ var (
 	// ErrRefused: the database can never store this row or take this value (a NUL
 	// or invalid UTF-8 in a text, a constraint, a number out of range). Nothing was
 	// written, and trying again gives the same answer.
-	ErrRefused = errors.New("the database cannot hold this value")
+	ErrRefused = fmt.Errorf("%w: the database cannot hold this value", maru.ErrNotStorable)
 	// ErrBackwards: the epoch is the caller's, but the stored next offset is higher
 	// than the checkpoint's. Nothing was written. It is a fault of the caller:
 	// checkpoints of one owner were written out of order.
-	ErrBackwards = errors.New("the checkpoint is older than the one stored")
+	ErrBackwards = fmt.Errorf("%w: it is older than the one stored", maru.ErrNotStorable)
 )
 
 // Config says which database to open and how hard to use it.

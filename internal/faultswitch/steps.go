@@ -8,15 +8,12 @@ package faultswitch
 // comments are those of docs/engine.md.
 type Step string
 
-// The steps that can be turned off.
+// The steps that can be turned off. Those that a test can take away from outside
+// (the fences of SQL, the log that refuses a record) have no switch here.
 const (
 	AwaitAcks        Step = "await-acks"        // 17: a checkpoint waits for the outputs before it
 	FailedAcks       Step = "failed-acks"       // 17, 26: a refused output drops the slot
 	StateWithOffset  Step = "state-with-offset" // 16: state and offset are cut together
-	LoadFence        Step = "load-fence"        // 4, 5: loads check the epoch
-	LoadFenceLast    Step = "load-fence-last"   // 4: ... after the rows were read
-	CheckpointFence  Step = "checkpoint-fence"  // 18: checkpoints check the epoch
-	UnknownOutcome   Step = "unknown-outcome"   // 20: an unknown commit is not tried again
 	CommandWindow    Step = "command-window"    // 8: commands are remembered
 	WindowInRow      Step = "window-in-row"     // 6: ... in the row, so that eviction keeps them
 	Inbox            Step = "inbox"             // 11: streams drop what they have accepted
@@ -24,7 +21,5 @@ const (
 	FrozenStay       Step = "frozen-stay"       // 14: what a checkpoint is writing is not evicted
 	ContiguousOffset Step = "contiguous-offset" // 2: a gap drops the slot
 	OneApply         Step = "one-apply"         // all homes apply by the same rules
-	GenerationOrder  Step = "generation-order"  // 1: claims are ordered by group generation
 	LoginPosition    Step = "login-position"    // a login request is finished when its answer is applied
-	LogFirst         Step = "log-first"         // 12: outputs are published by the log's order
 )

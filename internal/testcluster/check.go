@@ -20,6 +20,9 @@ import (
 func (c *Cluster) Check() []string {
 	c.T.Helper()
 	f := &findings{}
+	c.mu.Lock()
+	f.list = append(f.list, c.told...)
+	c.mu.Unlock()
 	if !c.quiesce(f) {
 		return f.list
 	}
@@ -29,6 +32,7 @@ func (c *Cluster) Check() []string {
 	c.checkOutputs(f, slots)
 	c.checkStreams(f, slots)
 	c.checkPeople(f, users)
+	c.checkLogins(f)
 	return f.list
 }
 
@@ -265,6 +269,31 @@ func (c *Cluster) checkStreams(f *findings, slots map[int32]*folded) {
 		for to, b := range slots {
 			if sent, accepted := a.state.Out[to], b.state.Marks[from]; sent != accepted {
 				f.add("stream %d to %d: %d sent, %d accepted", from, to, sent, accepted)
+			}
+		}
+	}
+}
+
+// checkLogins: every request on login-request was answered or forwarded.
+func (c *Cluster) checkLogins(f *findings) {
+	type place struct {
+		slot   int32
+		offset int64
+	}
+	done, ids := map[place]bool{}, map[string]bool{}
+	for n, recs := range c.topic("commands") {
+		for _, r := range recs {
+			if cmd, err := record.ParseCommand(r.Value); err == nil && cmd.LoginChecked != nil {
+				done[place{n, cmd.LoginChecked.Offset}] = true
+				ids[cmd.LoginChecked.Echo] = true
+			}
+		}
+	}
+	for n, recs := range c.topic("login-request") {
+		for _, r := range recs {
+			misplaced := maru.SlotOf(string(r.Key), c.layout.partitions) != n
+			if !done[place{n, r.Offset}] && !ids[string(r.Header(record.HeaderID))] && !misplaced {
+				f.add("login-request %d offset %d was never answered: %s", n, r.Offset, r.Value)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ type Options struct {
 	Seed            uint64
 	Off             map[string]*faultswitch.Set // steps turned off, by process name; "*" for all
 	MaxResident     int                         // bytes per slot; default: small enough that eviction happens
-	Tune            func(*node.Config)
+	Tune            func(*Process, *node.Config)
 }
 
 // Cluster is a cluster in one bubble. Methods are called from the test's goroutine
@@ -47,6 +47,7 @@ type Cluster struct {
 	processes map[string]*Process
 	gateways  []string
 	people    []*Person
+	told      []string       // what clients and the observer found wrong
 	ending    sync.WaitGroup // crashed processes whose remains are being cleared
 }
 
@@ -79,7 +80,10 @@ func Start(t *testing.T, o Options) *Cluster {
 	c.layout.partitions, c.layout.delivery = o.Partitions, 64
 	c.log = slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
-	if c.broker, err = embedded.Start(t.Context(), embedded.Config{Network: c.net, Logger: c.log}); err != nil {
+	if c.broker, err = embedded.Start(t.Context(), embedded.Config{
+		Network: c.net, Logger: c.log,
+		Retention: map[string]time.Duration{"delivery": 1000 * time.Hour}, // Check reads it all
+	}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.broker.Close() })
@@ -169,9 +173,18 @@ func (c *Cluster) config(p *Process) node.Config {
 		}
 	}
 	if c.opt.Tune != nil {
-		c.opt.Tune(&cfg)
+		c.opt.Tune(p, &cfg)
 	}
 	return cfg
+}
+
+// tell notes something that is wrong; Check returns it. Any goroutine may call it.
+func (c *Cluster) tell(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.told) < 20 {
+		c.told = append(c.told, fmt.Sprintf(format, args...))
+	}
 }
 
 // Process returns a running process.

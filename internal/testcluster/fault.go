@@ -159,6 +159,13 @@ func (g *gate) sql(ctx context.Context, point string) error {
 	return nil
 }
 
+// faulty tells whether the process has any trouble now.
+func (g *gate) faulty() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.netCut || g.sqlCut || g.paused != nil
+}
+
 func (g *gate) isCut() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -127,15 +127,35 @@ func (c *Cluster) checkCopies(ctx context.Context) {
 	for _, h := range held {
 		for _, u := range h.r.Users {
 			if maru.SlotOf(u, c.layout.partitions) != h.r.Slot {
-				c.T.Errorf("%s holds %s in slot %d", h.process, u, h.r.Slot)
+				c.tell("%s holds %s in slot %d", h.process, u, h.r.Slot)
 			}
 			if h.r.Epoch != newest[h.r.Slot] {
 				continue
 			}
 			if other, twice := home[u]; twice {
-				c.T.Errorf("%s and %s both hold %s under the newest epoch", other, h.process, u)
+				c.tell("%s and %s both hold %s under the newest epoch", other, h.process, u)
 			}
 			home[u] = h.process
 		}
+	}
+}
+
+// Produce writes a record as another program would, with Kafka's own partitioner.
+func (c *Cluster) Produce(topic, key, value string, headers ...maru.Header) {
+	c.T.Helper()
+	cl, err := kgo.NewClient(c.broker.SeedOpts()...)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	defer cl.Close()
+	r := &kgo.Record{Topic: topic, Value: []byte(value)}
+	if key != "" {
+		r.Key = []byte(key)
+	}
+	for _, h := range headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	if err := cl.ProduceSync(context.Background(), r).FirstErr(); err != nil {
+		c.T.Fatal(err)
 	}
 }

@@ -73,7 +73,7 @@ func (p *Person) Do(method, path string, body any) (int, []byte) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	p.c.T.Errorf("%s %s of %s: no answer within %v", method, path, p.ID, patience)
+	p.c.tell("%s %s of %s: no answer within %v", method, path, p.ID, patience)
 	return 0, nil
 }
 
@@ -112,7 +112,7 @@ func (p *Person) want(status int, answer []byte, what string, wanted ...int) boo
 	if slices.Contains(wanted, status) {
 		return true
 	}
-	p.c.T.Errorf("%s of %s: status %d, want %v: %s", what, p.ID, status, wanted, answer)
+	p.c.tell("%s of %s: status %d, want %v: %s", what, p.ID, status, wanted, answer)
 	return false
 }
 
@@ -133,7 +133,7 @@ func (p *Person) Login() {
 		Token    string `json:"token"`
 	}
 	if err := json.Unmarshal(b, &a); err != nil || !a.IsAccept || a.Token == "" {
-		p.c.T.Errorf("login of %s answered %s", p.ID, b)
+		p.c.tell("login of %s answered %s", p.ID, b)
 	}
 	p.token = a.Token
 }
@@ -159,7 +159,7 @@ func (p *Person) CheckMe() {
 	status, b := p.Do("GET", "/api/me", nil)
 	var me struct{ UserID, UserStatus string }
 	if p.want(status, b, "own profile", http.StatusOK) && (json.Unmarshal(b, &me) != nil || me.UserID != p.ID || me.UserStatus != p.status) {
-		p.c.T.Errorf("%s has set status %q and reads %s", p.ID, p.status, b)
+		p.c.tell("%s has set status %q and reads %s", p.ID, p.status, b)
 	}
 }
 
@@ -195,20 +195,25 @@ func (p *Person) CheckFriends() {
 		Friends []struct{ UserID, Alias string } `json:"friends"`
 	}
 	if err := json.Unmarshal(b, &list); err != nil {
-		p.c.T.Errorf("friend list of %s: %v", p.ID, err)
+		p.c.tell("friend list of %s: %v", p.ID, err)
 	}
 	got := map[string]string{}
 	for _, f := range list.Friends {
 		got[f.UserID] = f.Alias
 	}
 	if !maps.Equal(got, p.friends) {
-		p.c.T.Errorf("%s has the friends %v by the answers and reads %v", p.ID, p.friends, got)
+		p.c.tell("%s has the friends %v by the answers and reads %v", p.ID, p.friends, got)
 	}
 }
 
-// Live does n random things, each after the answer to the one before.
+// pace bounds the pause between two things that somebody does: in virtual time
+// work costs nothing, and without pauses it would be over before a fault begins.
+const pace = 600
+
+// Live does n random things, each a while after the answer to the one before.
 func (p *Person) Live(n int, others []string, intn func(int) int) {
 	for i := range n {
+		time.Sleep(time.Duration(intn(pace)) * time.Millisecond)
 		switch k := intn(10); {
 		case p.token == "":
 			p.Login()

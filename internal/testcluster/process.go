@@ -80,8 +80,8 @@ func (p *Process) Stop() {
 	p.c.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := p.node.Close(ctx); err != nil {
-		p.c.T.Errorf("stopping %s: %v", p.Name, err)
+	if err := p.node.Close(ctx); err != nil && !p.gate.faulty() {
+		p.c.tell("stopping %s: %v", p.Name, err)
 	}
 	p.gate.kill()
 	p.forget()
