@@ -9,6 +9,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 # neighbourhood of it. A number of executions, not a time, so that a slow machine
 # tests the same.
 FUZZTIME ?= 1000x
+# The tag makes the waits of the Kafka client's mutexes visible to testing/synctest:
+# without it virtual time would stand still now and then.
+TAGS = synctests
+
 # How long make soak runs.
 SOAK ?= 10m
 
@@ -32,12 +36,12 @@ docs: ## write what in docs/ is made from the code
 
 lint:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
-	$(GO) vet ./...
-	$(GO) vet -tags faultswitch ./...
-	$(STATICCHECK) ./...
+	$(GO) vet -tags $(TAGS) ./...
+	$(GO) vet -tags $(TAGS),faultswitch ./...
+	$(STATICCHECK) -tags $(TAGS),faultswitch ./...
 
 check: lint ## the fast loop: everything that needs no other server
-	$(GO) test -race -shuffle=on -timeout 10m ./...
+	$(GO) test -tags $(TAGS) -race -shuffle=on -timeout 10m ./...
 
 test-deps:
 	scripts/install-test-deps
@@ -45,23 +49,23 @@ test-deps:
 
 # The last line is the summary of the test runner: DONE n tests.
 test: test-deps lint fuzz test-switches ## everything, with real Kafka brokers and PostgreSQL
-	MARU_TEST_KAFKA=1 MARU_TEST_POSTGRES=1 $(GOTESTSUM) -race -shuffle=on -p 1 -timeout 20m ./...
+	MARU_TEST_KAFKA=1 MARU_TEST_POSTGRES=1 $(GOTESTSUM) -tags $(TAGS) -race -shuffle=on -p 1 -timeout 20m ./...
 
 # Each step of the engine that protects data is turned off, and the checker must
 # notice (internal/faultswitch).
 test-switches:
-	@set -e; files=$$(grep -rl --include='*_test.go' '^//go:build faultswitch' . || true); \
+	@set -e; files=$$(grep -rl --include='*_test.go' '^//go:build .*faultswitch' . || true); \
 	for dir in $$(for f in $$files; do dirname "$$f"; done | sort -u); do \
-		names=$$(grep -hl '^//go:build faultswitch' $$dir/*_test.go | xargs sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' | paste -s -d '|'); \
-		echo "$(GO) test -tags faultswitch -run ($$names) $$dir"; \
-		$(GO) test -race -tags faultswitch -timeout 10m -run "^($$names)\$$" $$dir; \
+		names=$$(grep -hl '^//go:build .*faultswitch' $$dir/*_test.go | xargs sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' | paste -s -d '|'); \
+		echo "$(GO) test -tags $(TAGS),faultswitch -run ($$names) $$dir"; \
+		$(GO) test -race -tags $(TAGS),faultswitch -timeout 10m -run "^($$names)\$$" $$dir; \
 	done
 
 fuzz: ## every fuzz target for a moment (FUZZTIME=1m for longer)
 	@set -e; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
 			echo "fuzz $$name in $$(dirname $$f)"; \
-			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 10m $$(dirname $$f) >.fuzz.out 2>&1 || { cat .fuzz.out; rm -f .fuzz.out; exit 1; }; \
+			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 10m $$(dirname $$f) >.fuzz.out 2>&1 || { cat .fuzz.out; rm -f .fuzz.out; exit 1; }; \
 		done; \
 	done; rm -f .fuzz.out
 
