@@ -65,7 +65,7 @@ type slot struct {
 	commands []maru.LogRecord // queued, in order
 	requests []maru.LogRecord // queued, of login-request
 	calls    []func()         // to be run by the goroutine
-	paused   map[string]bool  // topics whose fetching is paused
+	flows    map[string]*flow // by topic
 	closed   bool             // no goroutine looks at the mailbox: not yet, or not any more
 }
 
@@ -75,7 +75,7 @@ func newSlot(h *Home, l Lease, c maru.Claim) (*slot, error) {
 		log:   h.cfg.Logger.With("slot", c.Slot, "epoch", c.Epoch),
 		state: fold.New(c.Slot, h.cfg.Partitions, h.cfg.Delivery),
 		next:  c.Next, saved: c.Next, lastCut: c.Next, serveAt: c.Next,
-		acks: newAckGroup(), wake: make(chan struct{}, 1), paused: map[string]bool{},
+		acks: newAckGroup(), wake: make(chan struct{}, 1), flows: map[string]*flow{},
 		checking: map[maru.CommandID]bool{}, closed: true,
 	}
 	s.savedAt.Store(c.Next)
@@ -114,15 +114,43 @@ func (s *slot) enqueue(topic string, recs []maru.LogRecord) {
 		q = &s.requests
 	}
 	*q = append(*q, recs...)
-	pause := len(*q) > s.cfg.MaxQueued && !s.paused[topic]
-	if pause {
-		s.paused[topic] = true
-	}
 	s.mu.Unlock()
-	if pause {
-		s.slots.Pause(s.lease, topic)
-	}
+	s.regulate(topic, q)
 	s.signal()
+}
+
+// flow is whether a topic is being fetched.
+type flow struct {
+	paused  bool
+	calling bool // somebody tells Slots, and looks at the queue again afterwards
+}
+
+// regulate pauses or resumes fetching as the queue wants it. Slots is called without
+// the lock but by one goroutine at a time: of two calls that cross, the wrong one
+// might come last, and the slot would never be fed again.
+func (s *slot) regulate(topic string, q *[]maru.LogRecord) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.flows[topic]
+	if f == nil {
+		f = &flow{}
+		s.flows[topic] = f
+	}
+	for !f.calling {
+		tell := s.slots.Pause
+		switch n := len(*q); {
+		case !f.paused && n > s.cfg.MaxQueued:
+		case f.paused && n < s.cfg.MaxQueued/2:
+			tell = s.slots.Resume
+		default:
+			return
+		}
+		f.paused, f.calling = !f.paused, true
+		s.mu.Unlock()
+		tell(s.lease, topic)
+		s.mu.Lock()
+		f.calling = false
+	}
 }
 
 // take returns up to n queued records of a topic and resumes fetching when few are left.
@@ -134,14 +162,8 @@ func (s *slot) take(topic string, q *[]maru.LogRecord, n int) []maru.LogRecord {
 	if len(*q) == 0 {
 		*q = nil
 	}
-	resume := s.paused[topic] && len(*q) < s.cfg.MaxQueued/2
-	if resume {
-		delete(s.paused, topic)
-	}
 	s.mu.Unlock()
-	if resume {
-		s.slots.Resume(s.lease, topic)
-	}
+	s.regulate(topic, q)
 	return recs
 }
 
@@ -151,6 +173,7 @@ func (s *slot) loop() {
 	s.timer.Stop()
 	defer s.end()
 	s.trimmed = time.Now()
+	s.turn.Store(s.trimmed.UnixMilli())
 	s.becomeLive()
 	s.arm()
 	for s.ctx.Err() == nil {
