@@ -67,6 +67,7 @@ type observer struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	looks  int // read after close
+	met    int // users met in all looks; likewise
 }
 
 func watch(c *Cluster) *observer {
@@ -81,7 +82,7 @@ func watch(c *Cluster) *observer {
 			case <-ctx.Done():
 				return
 			case <-t.C:
-				c.checkCopies(ctx)
+				o.met += c.checkCopies(ctx)
 				o.looks++
 			}
 		}
@@ -96,7 +97,8 @@ func (o *observer) close() {
 
 // checkCopies: of every user there is at most one copy, among homes whose claim of
 // the slot is the newest; and users are held by no other slot than their own.
-func (c *Cluster) checkCopies(ctx context.Context) {
+// It returns how many users it met.
+func (c *Cluster) checkCopies(ctx context.Context) int {
 	type holding struct {
 		process string
 		r       home.Residents
@@ -117,7 +119,7 @@ func (c *Cluster) checkCopies(ctx context.Context) {
 	}
 	rows, err := c.sql.Slots(ctx)
 	if err != nil {
-		return // the end of the test
+		return 0 // the end of the test
 	}
 	newest := map[int32]int64{}
 	for _, s := range rows {
@@ -138,6 +140,7 @@ func (c *Cluster) checkCopies(ctx context.Context) {
 			home[u] = h.process
 		}
 	}
+	return len(home)
 }
 
 // Produce writes a record as another program would, with Kafka's own partitioner.
