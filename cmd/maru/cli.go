@@ -63,7 +63,7 @@ type dataFlags struct {
 // clusterFlags say where a cluster is and what its parts are called.
 type clusterFlags struct {
 	Kafka         []string `placeholder:"HOST:PORT" env:"MARU_KAFKA" group:"kafka" help:"Brokers of the cluster. Empty: the embedded broker, which keeps its log under --data."`
-	Database      string   `placeholder:"DSN" env:"MARU_DATABASE" group:"kafka" help:"postgres://user:password@host:port/name. Empty: SQLite under --data."`
+	Database      string   `placeholder:"DSN" env:"MARU_DATABASE" group:"kafka" help:"postgres://user:password@host:port/name, or the path of an SQLite file. Empty: maru.db under --data."`
 	Partitions    int32    `placeholder:"N" env:"MARU_PARTITIONS" group:"kafka" help:"Partitions of the topics, at least as many as homes should work at once. Decided by the first start (${partitions} if not given) and recorded in the database; later another number is refused."`
 	Replicas      int16    `placeholder:"N" default:"${replicas}" env:"MARU_REPLICAS" group:"kafka" help:"Replicas of topics that maru makes (${default})."`
 	Group         string   `name:"group" placeholder:"NAME" default:"${group}" env:"MARU_GROUP" group:"topics" help:"Consumer group of the homes (${default})."`
