@@ -24,10 +24,8 @@ const (
 	lookLimit = 2 * time.Second
 )
 
-func (n *Node) startHealth(ctx context.Context) error {
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	look := func(state *atomic.Pointer[error], ping func(context.Context) error) {
+func (n *Node) startHealth(context.Context) error {
+	look := func(run context.Context, state *atomic.Pointer[error], ping func(context.Context) error) {
 		ctx, cancel := context.WithTimeout(run, lookLimit)
 		defer cancel()
 		err := ping(ctx)
@@ -35,21 +33,11 @@ func (n *Node) startHealth(ctx context.Context) error {
 			state.Store(&err)
 		}
 	}
-	go func() {
-		defer close(done)
-		t := time.NewTicker(lookEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-run.Done():
-				return
-			case <-t.C:
-				look(&n.health.sql, n.store.Ping)
-				look(&n.health.kafka, n.admin.Ping)
-			}
-		}
-	}()
-	n.onClose("health", func(context.Context) error { cancel(); <-done; return nil })
+	stop := every(lookEvery, func(ctx context.Context) {
+		look(ctx, &n.health.sql, n.store.Ping)
+		look(ctx, &n.health.kafka, n.admin.Ping)
+	})
+	n.onClose("health", func(context.Context) error { stop(); return nil })
 	return nil
 }
 

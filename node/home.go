@@ -125,26 +125,13 @@ func (n *Node) announce(ctx context.Context, p *homePart) error {
 	if err := once(ctx); err != nil {
 		return fmt.Errorf("announcing this home: %w", err)
 	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(announceEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-run.Done():
-				return
-			case <-t.C:
-				if err := once(run); err != nil && run.Err() == nil {
-					n.log.Warn("home not announced", "err", err)
-				}
-			}
+	stop := every(announceEvery, func(ctx context.Context) {
+		if err := once(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("home not announced", "err", err)
 		}
-	}()
+	})
 	n.onClose("announcement", func(ctx context.Context) error {
-		cancel()
-		<-done
+		stop()
 		return n.store.ForgetHome(ctx, n.cfg.Name)
 	})
 	return nil
@@ -216,8 +203,6 @@ func (c *commits) take() map[int32]int64 {
 
 // start commits until the returned function is called, which commits once more.
 func (c *commits) start(s *kafka.Slots) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
 	flush := func(ctx context.Context) {
 		if p := c.take(); p != nil {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -225,22 +210,9 @@ func (c *commits) start(s *kafka.Slots) (stop func()) {
 			s.CommitLogin(ctx, p)
 		}
 	}
-	go func() {
-		defer close(done)
-		t := time.NewTicker(time.Second)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				flush(ctx)
-			}
-		}
-	}()
+	end := every(time.Second, flush)
 	return func() {
-		cancel()
-		<-done
+		end()
 		flush(context.Background())
 	}
 }

@@ -102,6 +102,26 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the sentence without the type.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
+// every calls f each d, on one goroutine, until stop is called; stop waits for its end.
+func every(d time.Duration, f func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(d)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				f(ctx)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
 // onClose registers what Close undoes.
 func (n *Node) onClose(name string, f func(context.Context) error) {
 	n.closes = append(n.closes, closer{name, f})

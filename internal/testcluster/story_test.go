@@ -42,74 +42,66 @@ func live(c *Cluster, people []*Person, ids []string, n int) (wait func()) {
 	return wg.Wait
 }
 
-func TestAQuietDay(t *testing.T) {
+// story starts a cluster, lets six people live, and meanwhile has happen what is
+// told; at the end everything must hold.
+func story(t *testing.T, o Options, told func(c *Cluster)) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Gateways: 2, Homes: 2})
+		c := Start(t, o)
 		people, ids := crowd(c, 6)
-		live(c, people, ids, 20)()
+		wait := live(c, people, ids, 25)
+		time.Sleep(time.Second)
+		told(c)
+		wait()
 		c.MustHold()
 	})
 }
 
+func TestAQuietDay(t *testing.T) {
+	story(t, Options{Gateways: 2, Homes: 2}, func(*Cluster) {})
+}
+
 func TestAHomeCrashesAndAnotherTakesOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Gateways: 1, Homes: 2})
-		people, ids := crowd(c, 6)
-		wait := live(c, people, ids, 20)
-		time.Sleep(100 * time.Millisecond)
+	story(t, Options{Homes: 2}, func(c *Cluster) {
 		c.Process("home1").Crash()
 		time.Sleep(10 * time.Second)
 		c.StartHome("home1")
-		wait()
-		c.MustHold()
+	})
+}
+
+func TestTheOnlyHomeCrashesAndStartsAgain(t *testing.T) {
+	story(t, Options{Homes: 1}, func(c *Cluster) {
+		for range 3 {
+			c.Process("home1").Crash()
+			c.StartHome("home1")
+			time.Sleep(2 * time.Second)
+		}
 	})
 }
 
 func TestAHomeStopsInOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Homes: 2})
-		people, ids := crowd(c, 6)
-		wait := live(c, people, ids, 20)
-		time.Sleep(50 * time.Millisecond)
+	story(t, Options{Homes: 2}, func(c *Cluster) {
 		c.Process("home1").Stop()
 		time.Sleep(time.Second)
 		c.StartHome("home3")
-		wait()
-		c.MustHold()
 	})
 }
 
-func TestAZombieWakesUpToASlotThatHasMovedOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Homes: 2})
-		people, ids := crowd(c, 6)
-		wait := live(c, people, ids, 30)
-		time.Sleep(50 * time.Millisecond)
+func TestAZombieWakesUpToSlotsThatHaveMovedOn(t *testing.T) {
+	story(t, Options{Homes: 2}, func(c *Cluster) {
 		c.Process("home1").PauseFor(12 * time.Second)
-		wait()
-		c.MustHold()
 	})
 }
 
 func TestAHomeIsCutOffAndComesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Homes: 2})
-		people, ids := crowd(c, 6)
-		wait := live(c, people, ids, 30)
-		time.Sleep(50 * time.Millisecond)
+	story(t, Options{Homes: 2}, func(c *Cluster) {
 		c.Process("home2").Cut()
 		time.Sleep(15 * time.Second)
 		c.Process("home2").Heal()
-		wait()
-		c.MustHold()
 	})
 }
 
 func TestSQLIsDownForTenSeconds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Homes: 2})
-		people, ids := crowd(c, 6)
-		wait := live(c, people, ids, 30)
+	story(t, Options{Homes: 2}, func(c *Cluster) {
 		for _, name := range []string{"home1", "home2"} {
 			c.Process(name).CutSQL()
 		}
@@ -117,35 +109,40 @@ func TestSQLIsDownForTenSeconds(t *testing.T) {
 		for _, name := range []string{"home1", "home2"} {
 			c.Process(name).Heal()
 		}
-		wait()
-		c.MustHold()
 	})
 }
 
 func TestCommitsOfUnknownOutcome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Homes: 1})
-		people, ids := crowd(c, 6)
-		wait := live(c, people, ids, 30)
+	story(t, Options{Homes: 1}, func(c *Cluster) {
 		for range 5 {
 			c.Process("home1").UnknownCommits(2)
 			time.Sleep(700 * time.Millisecond)
 		}
-		wait()
-		c.MustHold()
 	})
 }
 
 func TestAGatewayDiesWhileItsClientsWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Start(t, Options{Gateways: 2, Homes: 1})
-		people, ids := crowd(c, 6)
-		wait := live(c, people, ids, 30)
-		time.Sleep(30 * time.Millisecond)
+	story(t, Options{Gateways: 2}, func(c *Cluster) {
 		c.Process("gate1").Crash()
 		time.Sleep(2 * time.Second)
 		c.StartGateway("gate1")
-		wait()
-		c.MustHold()
 	})
+}
+
+func TestAHomeDiesAtEachStep(t *testing.T) {
+	for _, point := range []string{"before-load", "before-apply", "before-checkpoint"} {
+		t.Run(point, func(t *testing.T) {
+			story(t, Options{Homes: 2}, func(c *Cluster) {
+				for range 3 {
+					p := c.Process("home1")
+					reached, release := p.HoldAt(point)
+					<-reached
+					p.Crash()
+					release()
+					time.Sleep(7 * time.Second)
+					c.StartHome("home1")
+				}
+			})
+		})
+	}
 }
