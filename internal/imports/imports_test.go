@@ -56,7 +56,6 @@ var rules = map[string]rule{
 	"internal/pgtest":      {own: []string{"deploy", "internal/childproc"}, others: []string{"github.com/jackc/pgx", "golang.org/x/sys"}},
 	"internal/oracle":      {own: []string{".", "home/fold", "record"}},
 	"internal/realkafka":   {own: []string{"deploy", "internal/childproc"}, others: []string{"golang.org/x/sync"}},
-	"internal/oracle":      {any: true},
 	"internal/testcluster": {any: true},
 	"internal/soak":        {any: true},
 	"internal/deps":        {any: true},
