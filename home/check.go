@@ -101,10 +101,15 @@ func (c *Checker) open(r check) {
 	}
 	err := c.pool.Submit(r.ctx, func(err error) {
 		defer clear(plain)
+		if r.ctx.Err() != nil { // its turn may come before the pool hears of it
+			return
+		}
+		verdict := Busy
 		if err == nil {
-			r.done(c.verify(p, plain))
-		} else if r.ctx.Err() == nil {
-			r.done(Busy)
+			verdict = c.verify(p, plain)
+		}
+		if r.ctx.Err() == nil {
+			r.done(verdict)
 		}
 	})
 	if err != nil {
