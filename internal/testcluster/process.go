@@ -3,6 +3,7 @@ package testcluster
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"maru/home"
@@ -16,6 +17,7 @@ type Process struct {
 	role node.Role
 	node *node.Node
 	gate *gate
+	ln   atomic.Pointer[net.Listener]
 }
 
 func (p *Process) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -27,6 +29,7 @@ func (p *Process) listen(network, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.ln.Store(&l)
 	return listener{l, p.gate}, nil
 }
 
@@ -71,6 +74,9 @@ func (p *Process) UnknownCommits(n int) {
 // Crash kills the process: nothing it has not sent leaves it any more.
 func (p *Process) Crash() {
 	p.gate.kill()
+	if l := p.ln.Load(); l != nil {
+		(*l).Close() // the address is free as soon as a process is dead
+	}
 	p.forget()
 	p.c.ending.Go(p.node.Crash)
 }
@@ -80,7 +86,8 @@ func (p *Process) Stop() {
 	p.c.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := p.node.Close(ctx); err != nil && !p.gate.faulty() {
+	faulty := p.gate.faulty()
+	if err := p.node.Close(ctx); err != nil && !faulty && !p.gate.faulty() {
 		p.c.tell("stopping %s: %v", p.Name, err)
 	}
 	p.gate.kill()
