@@ -17,6 +17,7 @@ TAGS = synctests
 SOAK ?= 10m
 
 GOTESTSUM   = $(GO) run gotest.tools/gotestsum@v1.13.0 --format testname --format-hide-empty-pkg --
+# Without U1000 (unused code): what only a build with other tags uses would count.
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help build run docs check lint test test-deps test-switches fuzz soak bench
@@ -38,7 +39,7 @@ lint:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags $(TAGS),faultswitch ./...
-	$(STATICCHECK) -tags $(TAGS),faultswitch ./...
+	$(STATICCHECK) -checks inherit,-U1000 -tags $(TAGS),faultswitch ./...
 
 check: lint ## the fast loop: everything that needs no other server
 	$(GO) test -tags $(TAGS) -race -shuffle=on -timeout 10m ./...

@@ -116,7 +116,7 @@ func FuzzParseCommandID(f *testing.F) {
 
 func TestSessionOfCommand(t *testing.T) {
 	a, b := CommandID{1}, CommandID{2}
-	if a.Session() != a.Session() || a.Session() == b.Session() {
+	if again := a.Session(); again != a.Session() || again == b.Session() {
 		t.Error("a session id is not a function of its command id")
 	}
 	if s := a.Session(); !ValidSessionID(s) || strings.Contains(s, a.String()[:8]) {
