@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"maru"
@@ -26,8 +27,8 @@ type login struct {
 	id     maru.CommandID
 	echo   string
 	claims record.LoginClaims
-	valid  bool // the claims are a gateway's
-	since  time.Time
+	valid  bool      // the claims are a gateway's
+	since  time.Time // when a check was begun for this request; zero: another's answers it too
 	req    record.LoginRequest
 }
 
@@ -79,8 +80,9 @@ const recheckAfter = 5 * time.Second
 
 // underWay tells whether a check of the command was begun lately.
 func (q *loginQueue) underWay(id maru.CommandID) bool {
-	offsets := q.byID[id]
-	return len(offsets) > 0 && time.Since(q.pending[offsets[len(offsets)-1]].since) < recheckAfter
+	return slices.ContainsFunc(q.byID[id], func(offset int64) bool {
+		return time.Since(q.pending[offset].since) < recheckAfter
+	})
 }
 
 func (q *loginQueue) finish(offset int64) {
@@ -130,6 +132,7 @@ func (s *slot) takeLogins(recs []maru.LogRecord) {
 		if underWay { // repeated by a gateway that waits: one check answers both
 			continue
 		}
+		l.since = time.Now()
 		checks = append(checks, l)
 		if s.state.Home(l.user) && s.state.Users[l.user] == nil && !seen[l.user] {
 			seen[l.user] = true
@@ -164,7 +167,7 @@ func (s *slot) readLogin(r *maru.LogRecord) *login {
 		s.forward(r, to)
 		return nil
 	}
-	l := &login{offset: r.Offset, user: to, req: req, since: time.Now()}
+	l := &login{offset: r.Offset, user: to, req: req}
 	s.identify(l, r)
 	return l
 }
