@@ -39,6 +39,39 @@ func TestRetryWhileTheCheckRunsIsHashedOnce(t *testing.T) {
 	})
 }
 
+// A check may be lost without a word. A gateway that goes on repeating its request
+// gets it checked again, however often it repeats.
+func TestRetryOfALostCheck(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		r.register("a")
+		r.sleep(time.Second)
+		release := r.block()
+		defer release()
+		for range r.keys.pool.Stats().QueueLimit { // the check waits behind these
+			if err := r.keys.pool.Submit(t.Context(), func(error) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id := r.id()
+		lost := 0
+		r.log.produce = func(rec *maru.LogRecord) error {
+			if c, err := record.ParseCommand(rec.Value); err == nil && c.Kind == record.LoginChecked {
+				if lost++; lost == 1 {
+					rec.Topic = "nowhere"
+				}
+			}
+			return nil
+		}
+		for range 9 { // busy: the results come at once
+			r.gatewayLogin(id, "a", "pw of a", r.keys)
+			r.sleep(time.Second)
+		}
+		if re := r.replies(id); lost < 2 || len(re) == 0 {
+			t.Errorf("checked %d times, replies %+v", lost, re)
+		}
+	})
+}
+
 func TestPositionStaysBehindTheOldestUnanswered(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		r.register("a")
