@@ -255,9 +255,32 @@ func (s *slot) check(l *login) {
 		s.checked(l, record.LoginLocked, p.Version)
 	default:
 		s.cfg.Checker.Check(s.ctx, p, func(v Verdict) {
+			if v == Busy && !l.valid {
+				s.checkLater(l)
+				return
+			}
 			s.checked(l, loginResults[v], p.Version)
 		})
 	}
+}
+
+// busyAgain is when a request that was not looked at is tried again.
+const busyAgain = 250 * time.Millisecond
+
+// checkLater keeps a request of another program until there is room for its check.
+// The fixed answer cannot say "come back": it would say that the password is wrong.
+// Gateways are told, and come back themselves. Any goroutine may call it.
+func (s *slot) checkLater(l *login) {
+	time.AfterFunc(busyAgain, func() {
+		s.post(func() {
+			if s.logins.pending[l.offset] != l {
+				return
+			}
+			if s.state.Users[l.user] != nil || s.loadUsers([]string{l.user}) {
+				s.check(l)
+			}
+		})
+	})
 }
 
 var loginResults = map[Verdict]record.LoginResult{

@@ -238,6 +238,37 @@ func TestBusyIsAnswered(t *testing.T) {
 	})
 }
 
+// The fixed answer knows only right and wrong: a program that asks while too many
+// checks wait is answered when its password was looked at, and not before.
+func TestBusyIsNotAnsweredToOtherPrograms(t *testing.T) {
+	inBubble(t, func(c *Config) { c.MaxResident = 1 }, func(t *testing.T, r *rig) {
+		r.register("a")
+		r.sleep(time.Second)
+		release := r.block()
+		const all = 200
+		for range all {
+			r.request("a", plain("a", "pw of a"))
+		}
+		r.sleep(10 * time.Second)
+		if n := len(r.answers()); n != 0 {
+			t.Errorf("%d answers though no password was looked at", n)
+		}
+		if _, at, _ := r.store.saved(); at != 0 {
+			t.Errorf("position %d", at)
+		}
+		release()
+		r.sleep(10 * time.Second)
+		for _, a := range r.answers() {
+			if !a.IsAccept {
+				t.Fatalf("a right password is answered %s", a.rec.Value)
+			}
+		}
+		if _, at, _ := r.store.saved(); at != all || len(r.answers()) != all {
+			t.Errorf("position %d, %d answers", at, len(r.answers()))
+		}
+	})
+}
+
 func TestPasswordChange(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		r.register("a")
