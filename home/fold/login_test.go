@@ -272,6 +272,15 @@ func TestUnregisteredIDsAreForgotten(t *testing.T) {
 		t.Errorf("row %+v", r)
 	}
 	touch := func() { w.put(n.Slot, nil) }
+	purged := n.Purged
+	w.now = purged + purgeEvery - 1
+	if touch(); n.Purged != purged {
+		t.Errorf("purged again after %d ms", w.now-purged)
+	}
+	w.now++
+	if touch(); n.Purged != w.now {
+		t.Errorf("purged up to %d, now %d", n.Purged, w.now)
+	}
 	w.now = r.ExpiresAt - 1
 	touch()
 	if n.Purged >= r.ExpiresAt {
