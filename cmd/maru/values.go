@@ -59,7 +59,7 @@ type rate gateway.Rate
 func (r *rate) UnmarshalText(b []byte) error {
 	s := string(b)
 	if s == "0" {
-		*r = rate{}
+		*r = rate{N: -1} // gateway.Config: N < 0 is no limit, 0 the default
 		return nil
 	}
 	n, per, ok := strings.Cut(s, "/")
@@ -73,7 +73,7 @@ func (r *rate) UnmarshalText(b []byte) error {
 }
 
 func (r rate) String() string {
-	if r.N == 0 {
+	if r.N <= 0 {
 		return "0"
 	}
 	return strconv.Itoa(r.N) + "/" + duration(r.Per).String()

@@ -32,7 +32,8 @@ func TestDurations(t *testing.T) {
 
 func TestRates(t *testing.T) {
 	for text, want := range map[string]rate{
-		"10/1m": {N: 10, Per: time.Minute}, "20/1h": {N: 20, Per: time.Hour}, "1/1d": {N: 1, Per: 24 * time.Hour}, "0": {},
+		"10/1m": {N: 10, Per: time.Minute}, "20/1h": {N: 20, Per: time.Hour}, "1/1d": {N: 1, Per: 24 * time.Hour},
+		"0": {N: -1}, // as gateway.Config says it: 0 would be its default
 	} {
 		var r rate
 		if err := r.UnmarshalText([]byte(text)); err != nil || r != want {
