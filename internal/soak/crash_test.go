@@ -2,6 +2,7 @@ package soak
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,4 +75,19 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 	}
 	first.terminate()
 	mustHold(t, w, data)
+}
+
+// More people than the limits per address allow come from one address when the
+// limits are turned off on the command line.
+func TestZeroMeansNoLimit(t *testing.T) {
+	m := newServer(t, t.TempDir()) // see cheap
+	m.start()
+	w := newTown(t, 25, m.url()) // 20 an hour by default
+	for _, p := range w.everybody()[:12] { // 10 a minute by default
+		p.mistype()
+	}
+	w.mustHold()
+	if n := w.statuses[http.StatusTooManyRequests]; n > 0 {
+		t.Errorf("%d requests were told to come back later", n)
+	}
 }

@@ -38,6 +38,7 @@ type machine struct {
 // test ends is killed.
 func newMachine(t testing.TB, name, data string, args ...string) *machine {
 	t.Helper()
+	binary(t) // building it belongs to no figure
 	ports, err := childproc.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
