@@ -12,6 +12,7 @@ type cli struct {
 	Residents residentsCmd `cmd:"" help:"Show which users each slot of the running process holds in memory."`
 	Repair    repairCmd    `cmd:"" help:"Put checkpoints that lie outside of their log back into it."`
 	Health    healthCmd    `cmd:"" help:"Ask a server whether it is ready, for container health checks."`
+	Bench     benchCmd     `cmd:"" help:"Measure what maru can do on this machine."`
 	Secret    secretCmd    `cmd:"" help:"Make the secret that the processes of a cluster share."`
 	Version   versionCmd   `cmd:"" help:"Show the version of this binary."`
 	Help      helpCmd      `cmd:"" help:"Explain maru or one of its commands."`
