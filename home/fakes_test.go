@@ -2,6 +2,7 @@ package home
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ type fakeStore struct {
 	mu      sync.Mutex
 	claim   maru.Claim
 	users   map[string]maru.UserRow
+	friends map[maru.FriendKey]maru.FriendRow
 	written []*maru.Checkpoint
 	loads   [][]string
 }
@@ -50,9 +52,17 @@ func (f *fakeStore) LoadUsers(ctx context.Context, _ int32, epoch int64, ids []s
 	}
 	f.loads = append(f.loads, ids)
 	for _, id := range ids {
-		if r, ok := f.users[id]; ok {
-			rows = append(rows, r)
+		r, ok := f.users[id]
+		if !ok {
+			continue
 		}
+		r.Friends = nil
+		for _, friend := range f.friends {
+			if friend.UserID == id {
+				r.Friends = append(r.Friends, friend)
+			}
+		}
+		rows = append(rows, r)
 	}
 	return rows, nil
 }
@@ -70,6 +80,13 @@ func (f *fakeStore) Checkpoint(ctx context.Context, c *maru.Checkpoint) error {
 	for _, r := range c.Users {
 		f.users[r.UserID] = r
 	}
+	for _, r := range c.Friends {
+		f.friends[maru.FriendKey{UserID: r.UserID, FriendID: r.FriendID}] = r
+	}
+	for _, k := range c.Unfriended {
+		delete(f.friends, k)
+	}
+	maps.DeleteFunc(f.users, func(_ string, r maru.UserRow) bool { return !r.Registered && r.ExpiresAt <= c.Expired })
 	f.written = append(f.written, c)
 	return nil
 }

@@ -77,7 +77,7 @@ var cheap = auth.Params{MemoryKiB: 8, Time: 1, Threads: 1}
 func newRig(t *testing.T, change func(*Config)) *rig {
 	r := &rig{
 		t: t, paused: map[string]bool{},
-		store: &fakeStore{users: map[string]maru.UserRow{}, claim: maru.Claim{LoginNext: -1}},
+		store: &fakeStore{users: map[string]maru.UserRow{}, friends: map[maru.FriendKey]maru.FriendRow{}, claim: maru.Claim{LoginNext: -1}},
 		log:   &fakeLog{topics: map[string]map[int32][]maru.LogRecord{}},
 		keys:  newKeys(t, cheap, 2),
 	}

@@ -168,7 +168,6 @@ func TestPauseIsNeverTheLastWord(t *testing.T) {
 
 // slowFeeder takes longer to pause than a slot takes to empty its queue.
 type slowFeeder struct {
-	rig
 	mu    sync.Mutex
 	calls []bool
 }

@@ -258,7 +258,7 @@ func (q *sql) table(s *State) map[string]string {
 // that holds everything for ever: whatever was loaded, evicted, checkpointed or
 // applied again after a crash.
 func TestOwnersThatComeAndGoFoldTheSame(t *testing.T) {
-	seeds(t, 12, func(t *testing.T, seed uint64) {
+	seeds(t, 6, func(t *testing.T, seed uint64) {
 		d := newDriver(t, seed)
 		d.jumps = true
 		d.run(1200)
