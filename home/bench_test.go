@@ -15,6 +15,8 @@ import (
 	"maru/record"
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 // instant is a log and a store that cost nothing: every record is acknowledged at
 // once, and every user that is asked for exists and has the same password. What goes
 // to commands is read back.
@@ -76,7 +78,7 @@ func newInstant(b *testing.B, c *checker, password string) *instant {
 	i := &instant{lease: Lease{Serial: 1}, hash: c.hash(password)}
 	i.home = New(Config{
 		Name: "h", Topics: topics, Partitions: 1, Delivery: 1, Store: i, Log: i, Checker: c.Checker,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: discard,
 	})
 	i.home.Start(i)
 	if _, err := i.home.Claim(b.Context(), i.lease, 1, false); err != nil {
