@@ -70,5 +70,8 @@ fuzz: ## every fuzz target for a moment (FUZZTIME=1m for longer)
 		done; \
 	done; rm -f .fuzz.out
 
+soak: ## real processes under signals for SOAK=10m
+	MARU_TEST_KAFKA=1 MARU_TEST_POSTGRES=1 $(GO) test -tags $(TAGS) -v -count=1 -timeout 24h ./internal/soak -soak.for $(SOAK)
+
 bench: ## the benchmarks of all packages
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...

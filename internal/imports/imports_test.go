@@ -49,7 +49,8 @@ var rules = map[string]rule{
 		own:    []string{".", "auth", "gateway", "home", "home/fold", "internal/faultswitch", "kafka", "kafka/embedded", "record", "store"},
 		others: []string{"github.com/prometheus/client_golang/prometheus"},
 	},
-	"cmd/maru": {own: []string{".", "auth", "gateway", "home", "kafka", "node"}, others: []string{"github.com/alecthomas/kong", "golang.org/x/sys"}},
+	"bench":    {own: []string{".", "auth", "kafka", "kafka/embedded"}},
+	"cmd/maru": {own: []string{".", "auth", "bench", "gateway", "home", "kafka", "node"}, others: []string{"github.com/alecthomas/kong", "golang.org/x/sys"}},
 
 	"deploy":               {others: []string{"github.com/compose-spec/compose-go"}},
 	"internal/childproc":   {others: []string{"golang.org/x/sys"}},
@@ -58,12 +59,13 @@ var rules = map[string]rule{
 	"internal/realkafka":   {own: []string{"deploy", "internal/childproc"}, others: []string{"golang.org/x/sync"}},
 	"internal/testcluster": {any: true},
 	"internal/soak":        {any: true},
+	"internal/e2e":         {any: true},
 	"internal/deps":        {any: true},
 }
 
 // Packages that stand above the server or beside it: what serves users may not
 // contain them.
-var outside = []string{"deploy", "internal/childproc", "internal/oracle", "internal/pgtest", "internal/realkafka", "internal/testcluster", "store/storetest"}
+var outside = []string{"deploy", "internal/childproc", "internal/e2e", "internal/oracle", "internal/pgtest", "internal/realkafka", "internal/soak", "internal/testcluster", "store/storetest"}
 
 // listed is what go list says of a package.
 type listed struct {
@@ -143,7 +145,7 @@ func TestOnlyImporters(t *testing.T) {
 		"github.com/twmb/franz-go/pkg/kfake": {"kafka/embedded"},
 		"modernc.org/sqlite":                 {"store"},
 		"database/sql":                       {"store"},
-		"net/http":                           {"gateway", "node", "cmd/maru"},
+		"net/http":                           {"bench", "gateway", "node", "cmd/maru"},
 	} {
 		for _, p := range list(t, "./...") {
 			name, _ := short(p.ImportPath)
