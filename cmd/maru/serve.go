@@ -15,8 +15,13 @@ import (
 	"maru/node"
 )
 
-// stopLimit bounds a clean stop. Container runtimes kill after 10 s by default.
-const stopLimit = 9 * time.Second
+const (
+	// stopLimit bounds a clean stop. Container runtimes kill after 10 s by default.
+	stopLimit = 9 * time.Second
+	// deadLimit bounds the stop of a process that cannot go on: what it waits for,
+	// such as a disk that failed, may never come.
+	deadLimit = 2 * time.Second
+)
 
 // Run serves until a signal or until the process cannot go on.
 func (c *serveCmd) Run(w *world) error {
@@ -41,9 +46,9 @@ func (c *serveCmd) Run(w *world) error {
 	select {
 	case sig := <-signals:
 		log.Info("stopping", "signal", sig.String())
-		return stop(n, log, signals)
+		return stop(n, log, signals, stopLimit)
 	case <-n.Dead():
-		if err := stop(n, log, signals); err != nil {
+		if err := stop(n, log, signals, deadLimit); err != nil {
 			log.Warn("not everything could be closed", "err", err)
 		}
 		return n.Err()
@@ -79,23 +84,24 @@ func start(ctx context.Context, cfg node.Config, signals <-chan os.Signal) (n *n
 		if r.err != nil {
 			return nil, true, nil
 		}
-		return nil, true, stop(r.n, cfg.Logger, signals)
+		return nil, true, stop(r.n, cfg.Logger, signals, stopLimit)
 	case <-signals:
 		return nil, true, errSecondSignal
 	case <-time.After(stopLimit):
-		return nil, true, errStopLimit
+		return nil, true, stopLimitError(stopLimit)
 	}
 }
 
-var (
-	errSecondSignal = errors.New("stopped at once by a second signal: the next start repeats what was not yet saved")
-	errStopLimit    = fmt.Errorf("did not stop within %v and ends now: the next start repeats what was not yet saved", stopLimit)
-)
+var errSecondSignal = errors.New("stopped at once by a second signal: the next start repeats what was not yet saved")
+
+func stopLimitError(limit time.Duration) error {
+	return fmt.Errorf("did not stop within %v and ends now: the next start repeats what was not yet saved", limit)
+}
 
 // stop closes n. It returns early at a second signal, and when closing takes too
 // long; nothing acknowledged is lost by either, for the log has it.
-func stop(n *node.Node, log *slog.Logger, signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit-time.Second)
+func stop(n *node.Node, log *slog.Logger, signals <-chan os.Signal, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit-time.Second)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- n.Close(ctx) }()
@@ -107,8 +113,8 @@ func stop(n *node.Node, log *slog.Logger, signals <-chan os.Signal) error {
 		return err
 	case <-signals:
 		return errSecondSignal
-	case <-time.After(stopLimit):
-		return errStopLimit
+	case <-time.After(limit):
+		return stopLimitError(limit)
 	}
 }
 
