@@ -59,7 +59,7 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 	if says := second.refused(); !strings.Contains(says, "in use by another maru") {
 		t.Errorf("the second process says\n%s", says)
 	}
-	w.inspect(w.books(), 2)
+	w.inspect(2)
 	if _, err := first.residents(t.Context()); err != nil {
 		t.Errorf("the socket of the first process: %v", err)
 	}
@@ -69,7 +69,7 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 		t.Errorf("a killed process leaves its socket behind, or this test is void: %v", err)
 	}
 	first.start()
-	w.inspect(w.books(), 2)
+	w.inspect(2)
 	if held, err := first.residents(t.Context()); err != nil || len(held) == 0 {
 		t.Errorf("the socket after a crash: %v, %v", held, err)
 	}
@@ -82,12 +82,12 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 func TestZeroMeansNoLimit(t *testing.T) {
 	m := newServer(t, t.TempDir()) // see cheap
 	m.start()
-	w := newTown(t, 25, m.url()) // 20 an hour by default
+	w := newTown(t, 25, m.url())           // 20 an hour by default
 	for _, p := range w.everybody()[:12] { // 10 a minute by default
 		p.mistype()
 	}
 	w.mustHold()
-	if n := w.statuses[http.StatusTooManyRequests]; n > 0 {
+	if n := w.tries(http.StatusTooManyRequests); n > 0 {
 		t.Errorf("%d requests were told to come back later", n)
 	}
 }

@@ -54,7 +54,8 @@ func compare(t testing.TB, w *town, dsn string, topics node.Topics, conn kafka.C
 		}
 		stored[u.UserID] = a
 	}
-	for p, must := range w.books() {
+	for _, p := range w.everybody() {
+		must := p.ledger()
 		if a := stored[p.id]; !must.allows(a) {
 			t.Errorf("%s must be %v and is stored as %+v", p.id, must, a)
 		}

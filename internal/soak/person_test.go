@@ -37,6 +37,7 @@ func (a account) equal(b account) bool {
 type ledger struct {
 	told  account
 	asked *account // nil: no request was under way
+	token string   // of the newest session: sessions too are promises
 }
 
 func (l ledger) allows(a account) bool {
@@ -57,7 +58,6 @@ type person struct {
 	town     *town
 	id       string
 	password string
-	token    string
 	turn     int
 	rand     *rand.Rand
 
@@ -73,7 +73,7 @@ type person struct {
 func (p *person) ledger() ledger {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := ledger{told: p.book.told.clone()}
+	l := ledger{told: p.book.told.clone(), token: p.book.token}
 	if p.book.asked != nil {
 		a := p.book.asked.clone()
 		l.asked = &a
@@ -124,8 +124,8 @@ func (p *person) try(method, path, key string, body any) (int, []byte, error) {
 	if method != http.MethodGet {
 		req.Header.Set("Idempotency-Key", key)
 	}
-	if p.token != "" {
-		req.Header.Set("Authorization", "Bearer "+p.token)
+	if token := p.ledger().token; token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := p.town.client.Do(req)
 	if err != nil {
@@ -196,7 +196,9 @@ func (p *person) login() bool {
 		p.town.tell("login of %s: status %d: %s", p.id, status, answer)
 		return false
 	}
-	p.token = a.Token
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.book.token = a.Token
 	return true
 }
 
@@ -228,9 +230,9 @@ func (p *person) unfriend(id string) {
 	p.change(next, "DELETE", "/api/friends/"+id, newKey(), nil, http.StatusNoContent)
 }
 
-// look compares what the server shows with what the person must find, by the
-// session that it has: sessions too are promises.
-func (p *person) look(must ledger) {
+// look compares what the server shows with what the person must find.
+func (p *person) look() {
+	must := p.ledger()
 	found := account{Registered: true, Friends: map[string]string{}}
 	var me struct{ UserStatus string }
 	if !p.read("/api/me", &me) {
@@ -280,7 +282,7 @@ func (p *person) act(others []*person) {
 		ids := slices.Sorted(maps.Keys(told.Friends))
 		p.unfriend(ids[p.rand.IntN(len(ids))])
 	case k < 85:
-		p.look(p.ledger())
+		p.look()
 	case k < 90:
 		p.registerAgain()
 	case k < 92 && p.wrong < 2:

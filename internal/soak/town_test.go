@@ -116,21 +116,22 @@ func (w *town) settle() {
 	w.lives.Wait()
 }
 
-// books returns what everybody must find from now on.
-func (w *town) books() map[*person]ledger {
-	books := map[*person]ledger{}
+// copyAt returns the town as it is now, with the people looking at another server.
+func (w *town) copyAt(url string) *town {
+	c := &town{t: w.t, gateways: []string{url}, client: w.client, patience: w.patience, seed: w.seed, stop: make(chan struct{}), statuses: map[int]int{}}
 	for _, p := range w.everybody() {
-		books[p] = p.ledger()
+		twin := c.newPerson(p.id, 0)
+		twin.book = p.ledger()
+		c.people = append(c.people, twin)
 	}
-	return books
+	return c
 }
 
-// inspect lets everybody look at a server, at most limit people of those who are
-// signed in.
-func (w *town) inspect(books map[*person]ledger, limit int) {
-	for p, must := range books {
-		if must.told.Registered && p.token != "" && limit > 0 {
-			p.look(must)
+// inspect lets some of the people look at their accounts.
+func (w *town) inspect(limit int) {
+	for _, p := range w.everybody() {
+		if must := p.ledger(); must.told.Registered && must.token != "" && limit > 0 {
+			p.look()
 			limit--
 		}
 	}
@@ -163,6 +164,13 @@ func (w *town) tried(status int, took time.Duration, err error) {
 	}
 	w.statuses[status]++
 	w.slowest = max(w.slowest, took)
+}
+
+// tries returns how many tries had a status.
+func (w *town) tries(status int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.statuses[status]
 }
 
 // tell notes that something is wrong.
