@@ -101,14 +101,11 @@ func (c *Checker) open(r check) {
 	}
 	err := c.pool.Submit(r.ctx, func(err error) {
 		defer clear(plain)
-		if r.ctx.Err() != nil { // its turn may come before the pool hears of it
-			return
-		}
 		verdict := Busy
 		if err == nil {
 			verdict = c.verify(p, plain)
 		}
-		if r.ctx.Err() == nil {
+		if r.ctx.Err() == nil { // it may have ended long before the pool hears of it
 			r.done(verdict)
 		}
 	})

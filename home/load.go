@@ -70,7 +70,7 @@ func (s *slot) load(cmds []*record.Command) (n int, ok bool) {
 // successor has moved on from.
 func (s *slot) loadUsers(ids []string) bool {
 	s.waiting.Store(true)
-	defer s.waiting.Store(false)
+	defer s.waited()
 	for wait := 20 * time.Millisecond; len(ids) > 0; wait = min(2*wait, time.Second) {
 		rows, err := s.cfg.Store.LoadUsers(s.ctx, s.n, s.epoch, ids)
 		switch {

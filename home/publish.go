@@ -58,7 +58,7 @@ func (s *slot) publish(outputs []fold.Output) {
 	for i := range outputs {
 		s.cfg.Log.Produce(s.record(&outputs[i]), func(_ int64, err error) { g.finish(err) })
 	}
-	s.waiting.Store(false)
+	s.waited()
 }
 
 func (s *slot) record(o *fold.Output) maru.LogRecord {
