@@ -205,6 +205,15 @@ func TestEvictionForgetsTheLeastRecentlyUsed(t *testing.T) {
 		if slices.Sort(want); !slices.Equal(got, want) {
 			t.Errorf("resident are %v, want %v", got, want)
 		}
+		n := 0
+		for _, ids := range r.store.loads {
+			if slices.Contains(ids, "a") {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("a user in use all the time was loaded %d times", n)
+		}
 	})
 }
 
