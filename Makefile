@@ -62,13 +62,17 @@ test-switches:
 		$(GO) test -race -tags $(TAGS),faultswitch -timeout 10m -run "^($$names)\$$" $$dir; \
 	done
 
+# One binary per package, built for fuzzing, runs its targets one after the other.
 fuzz: ## every fuzz target for a moment (FUZZTIME=1m for longer)
-	@set -e; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
-		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
-			echo "fuzz $$name in $$(dirname $$f)"; \
-			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 10m $$(dirname $$f) >.fuzz.out 2>&1 || { cat .fuzz.out; rm -f .fuzz.out; exit 1; }; \
+	@set -e; mkdir -p .cache/fuzz; work=$$PWD/.cache/fuzz; \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		$(GO) test -tags $(TAGS) -c -fuzz Fuzz -o "$$work/test" "$$dir"; \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$dir/*_test.go); do \
+			echo "fuzz $$name in $$dir"; \
+			(cd "$$dir" && "$$work/test" -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzcachedir "$$work/$$name" -test.timeout 10m) >"$$work/out" 2>&1 || { cat "$$work/out"; exit 1; }; \
 		done; \
-	done; rm -f .fuzz.out
+	done
 
 soak: ## real processes under signals for SOAK=10m
 	MARU_TEST_KAFKA=1 MARU_TEST_POSTGRES=1 $(GO) test -tags $(TAGS) -v -count=1 -timeout 24h ./internal/soak -soak.for $(SOAK)
