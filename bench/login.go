@@ -122,8 +122,11 @@ func (w *crowd) login(ctx context.Context, sender int, n int64) (int, error) {
 		return 0, err
 	}
 	var answer struct{ Token string }
-	if err := json.Unmarshal(body, &answer); err != nil || answer.Token == "" {
-		return 0, fmt.Errorf("the answer to a login has no token (%w)", err)
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return 0, fmt.Errorf("the answer to a login: %w", err)
+	}
+	if answer.Token == "" {
+		return 0, errors.New("the answer to a login has no token")
 	}
 	w.tokens[i].Store(&answer.Token)
 	return 1, nil

@@ -86,7 +86,10 @@ func (s *server) live(log io.Reader, started chan<- error, ready chan<- string) 
 		}
 		var line struct{ Msg, Address string }
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
-			ready <- line.Address
+			select {
+			case ready <- line.Address:
+			default: // said once already
+			}
 		}
 	}
 	io.Copy(io.Discard, log) // a line beyond the bound: the process must not block on its log

@@ -21,7 +21,7 @@ type benchLoginCmd struct {
 	Users      int      `placeholder:"N" default:"1000" help:"Accounts to make (${default}). Each signs in at most 91 times, so that none reaches the 100 sessions that are kept of it; parts end early for that."`
 	Senders    int      `placeholder:"N" default:"64" help:"Requests under way at a time (${default})."`
 	For        duration `placeholder:"TIME" default:"10s" help:"How long each timed part takes (${default})."`
-	URL        string   `name:"url" placeholder:"URL" help:"Server to measure, http://host:port; start it with --registrations 16000000/1s. Empty: a server of its own in a temporary directory."`
+	URL        string   `name:"url" placeholder:"URL" help:"Server to measure, http://host:port; start it with --registrations 0. Empty: a server of its own in a temporary directory."`
 	Remote     bool     `help:"Allow a --url that is not on this machine. It will have the accounts for good."`
 	Dir        string   `placeholder:"DIR" help:"Where the temporary directory is made; its disk is part of what is measured. Empty: the system's place."`
 	Partitions int32    `placeholder:"N" default:"${partitions}" help:"Partitions of the topics (${default})."`
