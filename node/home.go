@@ -63,10 +63,17 @@ func (n *Node) startHome(ctx context.Context) error {
 }
 
 func (n *Node) startSlots(p *homePart) (err error) {
+	force := n.cfg.Seams.Force
+	if n.broker != nil {
+		// The lock of the broker's directory leaves no other owner. A generation
+		// that is newer in SQL means that the log was lost, and the group with it:
+		// waiting would only put off saying so.
+		force = time.Millisecond
+	}
 	p.slots, err = kafka.StartSlots(kafka.SlotsConfig{
 		Conn: n.conn, Group: n.cfg.Group, Commands: n.cfg.Topics.Commands, Login: n.cfg.Topics.LoginRequest,
 		Partitions: n.cluster.partitions, LoginFromStart: n.cluster.loginFromStart,
-		Session: n.cfg.Session, Heartbeat: n.cfg.Seams.Heartbeat, Rebalance: n.cfg.Seams.Rebalance, Force: n.cfg.Seams.Force,
+		Session: n.cfg.Session, Heartbeat: n.cfg.Seams.Heartbeat, Rebalance: n.cfg.Seams.Rebalance, Force: force,
 		Handler: &handler{p, n.cfg.Seams.Fetch}, Fatal: n.fail, Logger: n.log,
 	})
 	if err != nil {
