@@ -154,20 +154,21 @@ func TestCheckerBusy(t *testing.T) {
 func TestNobodyCostsAsMuchAsAWrongPassword(t *testing.T) {
 	c := newChecker(t, auth.DefaultParams(), 1, 1)
 	hash := c.hash("pw")
-	fastest := func(p Password) time.Duration {
-		best := time.Hour
-		for range 5 {
-			start := time.Now()
-			p.Plain = []byte("guess")
-			if c.verdict(p) != Wrong {
-				t.Fatal("a guess is right")
-			}
-			best = min(best, time.Since(start))
+	once := func(p Password) time.Duration {
+		start := time.Now()
+		p.Plain = []byte("guess")
+		if c.verdict(p) != Wrong {
+			t.Fatal("a guess is right")
 		}
-		return best
+		return time.Since(start)
 	}
-	known, nobody := fastest(Password{User: "a", Hash: hash, Version: 1}), fastest(Password{User: "n"})
-	if nobody < known/2 || nobody > known*2 {
-		t.Errorf("a wrong password takes %v, nobody's %v", known, nobody)
+	known, nobody := time.Hour, time.Hour
+	for range 20 { // in turns, the fastest of each: others use the processors too
+		known = min(known, once(Password{User: "a", Hash: hash, Version: 1}))
+		nobody = min(nobody, once(Password{User: "n"}))
+		if nobody > known*2/3 && nobody < known*3/2 {
+			return
+		}
 	}
+	t.Errorf("a wrong password takes %v, nobody's %v", known, nobody)
 }
