@@ -24,7 +24,7 @@ func TestFencedSlotIsClaimedAnew(t *testing.T) {
 		b.put(t, commandsTopic, 0, "one")
 		begin := time.Now()
 		within(t, 2*time.Second, "served again", func() bool { return len(a.owns()) == 1 && len(a.slots.Owned()) == 1 })
-		if took := time.Since(begin); took < 900*time.Millisecond {
+		if took := time.Since(begin); took < 600*time.Millisecond {
 			t.Errorf("claimed again after %v, before the delay", took)
 		}
 		within(t, time.Second, "applied", func() bool { return len(st.view(0).applied) == 1 })

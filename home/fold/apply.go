@@ -113,16 +113,16 @@ var handlers = map[record.Kind]handler{
 
 func hasFriend(c *record.Command) bool { return c.Friend != nil && maru.ValidUserID(c.Friend.Friend) }
 
-// lookup returns the handler of a command, false when it is not applied in this
-// state: a kind of newer rules, a body missing, or an entity of another slot,
-// whatever the gateway that wrote it claims.
-func (s *State) lookup(c *record.Command) (handler, bool) {
+// lookup returns the handler of a command, false when it is not applied at this
+// version of the rules: a kind of newer ones, a body missing, or an entity of
+// another slot, whatever the gateway that wrote it claims.
+func (s *State) lookup(c *record.Command, version int) (handler, bool) {
 	if c == nil {
 		return handler{}, false
 	}
 	h, ok := handlers[c.Kind]
 	switch {
-	case !ok || h.since > s.Rules.Version || !h.body(c) || h.stream != (c.From != nil):
+	case !ok || h.since > version || !h.body(c) || h.stream != (c.From != nil):
 		return h, false
 	case h.user && !s.Home(c.User):
 		return h, false
@@ -137,9 +137,10 @@ func (s *State) Home(id string) bool {
 	return maru.ValidUserID(id) && maru.SlotOf(id, s.Partitions) == s.Slot
 }
 
-// Needs calls need for every user that must be resident before c is applied.
+// Needs calls need for every user that must be resident before c is applied. It
+// does not ask for the version of the rules: a record before c may raise it.
 func (s *State) Needs(c *record.Command, need func(id string)) {
-	h, ok := s.lookup(c)
+	h, ok := s.lookup(c, MaxVersion)
 	switch {
 	case !ok:
 	case h.user:
@@ -167,7 +168,7 @@ func (s *State) Apply(in Input) (e Effect) {
 	if t.c != nil && t.c.From != nil && !t.accept(t.c.From) {
 		return e
 	}
-	h, ok := s.lookup(t.c)
+	h, ok := s.lookup(t.c, s.Rules.Version)
 	if !ok {
 		e.Skipped = true
 		return e
