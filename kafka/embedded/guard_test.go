@@ -382,7 +382,7 @@ func TestOutsideIsToldWhatItMayUse(t *testing.T) {
 	}
 }
 
-// Kafka's own client refuses a whole answer for what these two hold back.
+// Kafka's own client refuses a whole answer for what these hold back.
 func TestAnswersThatKafkasToolsAccept(t *testing.T) {
 	b := startBroker(t, Config{Listen: "127.0.0.1:0"})
 	out := outsideClient(t, b)
@@ -391,6 +391,12 @@ func TestAnswersThatKafkasToolsAccept(t *testing.T) {
 	got := ask[*kmsg.CreateTopicsResponse](t, out, create)
 	if c := got.Topics[0].Configs; len(c) != 1 || c[0].Source != int8(kmsg.ConfigSourceDynamicTopicConfig) {
 		t.Errorf("configurations of the new topic: %+v", c)
+	}
+	create = seedRequests("plain")[0].(*kmsg.CreateTopicsRequest)
+	create.Topics[0].Configs = nil
+	got = ask[*kmsg.CreateTopicsResponse](t, out, create)
+	if c := got.Topics[0].Configs; got.Topics[0].ErrorCode != 0 || c == nil || len(c) != 0 {
+		t.Errorf("configurations of a topic without any: %+v, want an empty list and not null", got.Topics[0])
 	}
 	if _, ok := b.rules.outside[int16(kmsg.DescribeTopicPartitions)]; ok {
 		t.Error("DescribeTopicPartitions is offered: kfake answers it with null replicas")

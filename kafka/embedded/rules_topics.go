@@ -42,11 +42,16 @@ func (r *rules) createTopics(req *kmsg.CreateTopicsRequest, outside bool) verdic
 	}
 	return verdict{forward: true, amend: func(done kmsg.Response) {
 		d := done.(*kmsg.CreateTopicsResponse)
-		for _, t := range d.Topics {
+		for i := range d.Topics {
+			t := &d.Topics[i]
 			r.catalog.refresh(t.Topic)
-			for i := range t.Configs {
-				// kfake leaves it out, and Kafka's own client fails at that.
-				t.Configs[i].Source = int8(kmsg.ConfigSourceDynamicTopicConfig)
+			// kfake leaves out the sources, and the list when it would be empty. Kafka's
+			// own client fails at either.
+			for j := range t.Configs {
+				t.Configs[j].Source = int8(kmsg.ConfigSourceDynamicTopicConfig)
+			}
+			if t.Configs == nil {
+				t.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 			}
 		}
 		d.Topics = append(d.Topics, resp.Topics...)
