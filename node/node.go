@@ -282,8 +282,24 @@ func (n *Node) startPasswords(context.Context) (err error) {
 		return err
 	}
 	n.pool = auth.NewPool(n.cfg.PasswordWorkers)
+	n.registerPool()
 	n.onClose("passwords", func(context.Context) error { n.pool.Close(); return nil })
 	return nil
+}
+
+// registerPool shows how busy the checks of passwords are: they are what a flood of
+// logins fills first.
+func (n *Node) registerPool() {
+	gauge := func(name, help string, value func(auth.PoolStats) int) {
+		n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help},
+			func() float64 { return float64(value(n.pool.Stats())) }))
+	}
+	gauge("maru_password_checks_limit", "Passwords hashed at the same time at most.", func(s auth.PoolStats) int { return s.Workers })
+	gauge("maru_password_checks_running", "Passwords being hashed.", func(s auth.PoolStats) int { return s.Running })
+	gauge("maru_password_checks_waiting", "Passwords that wait to be hashed.", func(s auth.PoolStats) int { return s.Waiting })
+	n.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: "maru_password_checks_refused_total", Help: "Passwords not hashed because too many waited."},
+		func() float64 { return float64(n.pool.Stats().Refused) }))
 }
 
 // cluster is what all processes of a cluster agree on, as recorded in SQL.
