@@ -35,7 +35,7 @@ const (
 	LabelToken     Label = "maru 1 session token"
 	LabelDevice    Label = "maru 1 device token"
 	LabelSeal      Label = "maru 1 sealed password"
-	LabelClaims    Label = "maru 1 gateway claims"
+	LabelClaims    Label = "maru 2 gateway claims" // 1: without the time of signing
 	LabelCommandID Label = "maru 1 command id"
 	labelCheck     Label = "maru 1 same secret"
 )

@@ -87,7 +87,7 @@ func TestDeriveKnownAnswers(t *testing.T) {
 		LabelToken:     "8ad243c60bcfab07fd2a20306fe5bc0224a0ca8a0c7c18a8822336a890f9f5ae",
 		LabelDevice:    "5bc3f2ae324d642b22a69ebe80888b12b9c162f84e02ca6d1334a531e2fd13e1",
 		LabelSeal:      "b5ae848bf2bbc50344c2401bf249c4bdd3984a111b499bcc040e4cc4024d2c28",
-		LabelClaims:    "d5cba57def570752b0b50d2d5f13cd9f3d22ff8ddf8803403a36a27ec865a012",
+		LabelClaims:    "3267290aefb88c8a55bff64368071ba00142fa7fcc1333f9bb5c1ae2b0b98b57",
 		LabelCommandID: "45973dc1f9f40dfd43a37ca762e92d352d7c75da03f78ac930b7d546e211cf34",
 	} {
 		if got := s.Derive(label); hex.EncodeToString(got[:]) != want {

@@ -24,7 +24,7 @@ func someDevice() DeviceToken {
 const (
 	knownToken  = "MGgXq4v3_RK9WbvlENAH3TEJsrNItLj-ICOG3-BN1dEBAQAAAABlU_EABWFsaWNlAnMxAAAAAGVVQoA"
 	knownDevice = "kz10_pJNTD6rtjc0QiA1j-fiME-NQov9dCNdvRC3VIoBAQAAAABlU_EABWFsaWNlAnMx"
-	knownClaims = "vXSUFaQXvgvW5rI6o6vtQXtvDzVjpiZKbJqqGkofDux7InJlcGx5IjoiZzEifQ"
+	knownClaims = "zbyvK3JQgrIaT8I_lwen0AJxUC_Bt5P7BKzmgiYiYNt7InJlcGx5IjoiZzEifQ"
 )
 
 func TestTokenKnownAnswers(t *testing.T) {

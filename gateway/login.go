@@ -79,9 +79,10 @@ func (s *Server) login(r *request, body loginInput) (user string, result record.
 		return "", result, err
 	}
 	claims := record.LoginClaims{
-		Device: deviceName(r.UserAgent()),
-		Known:  s.knownDevice(r, user, time.Now()) != "",
-		Reply:  s.homes.Address(),
+		Device:   deviceName(r.UserAgent()),
+		Known:    s.knownDevice(r, user, time.Now()) != "",
+		Reply:    s.homes.Address(),
+		SignedAt: time.Now().UnixMilli(), // repetitions follow within 10 s and carry the same
 	}
 	if req.Claims, err = s.claims.Sign(user, id.String(), record.MustEncode(claims)); err != nil {
 		return "", result, err

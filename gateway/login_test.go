@@ -135,6 +135,25 @@ func TestPasswordsNeverReachTheLog(t *testing.T) {
 	}
 }
 
+// Homes take a request for as old as it says: one that was kept and is put on the
+// topic again later must show its age.
+func TestLoginClaimsTellWhenTheyWereSigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.home.add("alice", "12345678")
+		time.Sleep(time.Hour)
+		want(t, r.do("POST", "/api/login", loginOf("alice", "12345678")), 200)
+		rec := r.home.records[len(r.home.records)-1]
+		payload, err := r.home.claims.Verify("alice", string(rec.Header(record.HeaderID)), string(rec.Header(record.HeaderClaims)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if claims, err := parseClaims(payload); err != nil || claims.SignedAt != time.Now().UnixMilli() {
+			t.Errorf("claims %+v, %v", claims, err)
+		}
+	})
+}
+
 func TestLockedAccount(t *testing.T) {
 	r := newRig(t)
 	r.home.add("alice", "12345678")

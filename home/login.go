@@ -158,6 +158,7 @@ func (s *slot) readLogin(r *maru.LogRecord) *login {
 	key := string(r.Key)
 	to := req.UserID
 	if err != nil { // only the key can tell who is to be answered
+		req = record.LoginRequest{} // with the key's user, the rest was never meant
 		if to = key; !maru.ValidUserID(key) {
 			s.discard(r, err)
 			return nil
@@ -174,7 +175,9 @@ func (s *slot) readLogin(r *maru.LogRecord) *login {
 
 // identify finds the command id of a request. A gateway's is believed only with
 // its MAC: whoever can write to login-request could otherwise repeat the id of a
-// login that succeeded, and be answered like it.
+// login that succeeded, and be answered like it. Claims that are not of now come
+// from a request that was put there again: they count as none, for the outcome that
+// would tell a repetition may be forgotten already.
 func (s *slot) identify(l *login, r *maru.LogRecord) {
 	id := r.Header(record.HeaderID)
 	if len(id) <= 64 && maru.CheckText("", string(id), 64) == nil {
@@ -182,7 +185,7 @@ func (s *slot) identify(l *login, r *maru.LogRecord) {
 	}
 	if parsed, err := maru.ParseCommandID(string(id)); err == nil {
 		if payload, err := s.cfg.Checker.claims.Verify(l.user, string(id), string(r.Header(record.HeaderClaims))); err == nil &&
-			json.Unmarshal(payload, &l.claims) == nil {
+			json.Unmarshal(payload, &l.claims) == nil && s.state.Rules.Timely(l.claims.SignedAt, time.Now().UnixMilli()) {
 			l.id, l.valid = parsed, true
 			return
 		}

@@ -168,7 +168,8 @@ type LoginCheckedBody struct {
 	Echo      string      `json:"echo,omitempty"`   // HeaderID of the request, for the answer
 	Device    string      `json:"device,omitempty"` // from valid claims only
 	Known     bool        `json:"known,omitempty"`
-	Session   bool        `json:"session,omitempty"` // from a gateway with valid claims: open a session
+	Session   bool        `json:"session,omitempty"`  // from a gateway with valid claims: open a session
+	SignedAt  int64       `json:"signedAt,omitempty"` // when that gateway signed them; 0: not told
 }
 
 // FriendBody serves the kinds friend.*: Friend is the other user, seen from the

@@ -96,6 +96,7 @@ func withBody(c Command) Command {
 	case LoginChecked:
 		c.LoginChecked = &LoginCheckedBody{
 			Result: LoginOK, Requested: "alice", Version: 3, Offset: 12, Echo: aID.String(), Device: "Firefox on Linux", Known: true, Session: true,
+			SignedAt: 1_700_000_000_123,
 		}
 	case PasswordChecked:
 		c.PasswordChecked = &PasswordCheckedBody{OK: true, Busy: false, Version: 3, Password: hash}

@@ -96,4 +96,9 @@ type LoginClaims struct {
 	Device string  `json:"device,omitempty"` // name of the device, for the list of sessions
 	Known  bool    `json:"known,omitempty"`  // the device has signed in to this account before
 	Reply  Address `json:"reply"`
+
+	// SignedAt is when the gateway signed, milliseconds since the epoch: the MAC
+	// of a request fits for ever, and by its time an old one is told from a new.
+	// 0: not told.
+	SignedAt int64 `json:"signedAt,omitempty"`
 }

@@ -22,6 +22,10 @@ func (t *turn) loginChecked(_ *User) {
 		return
 	}
 	u := t.user(t.c.User)
+	result := b.Result
+	if !t.Rules.Timely(b.SignedAt, t.in.Time) {
+		result = record.LoginInvalid // signed long ago: put on login-request again
+	}
 	if o := u.outcome(t.c.ID, t.now(u)-t.Rules.WindowMS); o != nil && t.repeated(u) {
 		t.loginDone()
 		var first record.LoginResultBody // the answer of the first time, not of today's state
@@ -33,15 +37,15 @@ func (t *turn) loginChecked(_ *User) {
 		return
 	}
 	switch {
-	case b.Result == record.LoginBusy || b.Result == record.LoginLocked:
+	case result == record.LoginBusy || result == record.LoginLocked:
 		t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: t.retryAfter(u, b)})
-	case b.Result == record.LoginInvalid:
+	case result == record.LoginInvalid:
 		t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeLoginFailed, Result: record.MustEncode(t.refusal())})
 	case b.Version != u.CredentialVersion:
 		t.Jobs = append(t.Jobs, Job{Kind: RecheckLogin, Offset: b.Offset, Command: t.c})
 		return
 	case t.locked(u, b.Known):
-	case b.Result == record.LoginOK && u.Registered:
+	case result == record.LoginOK && u.Registered:
 		t.loginDone()
 		t.acceptLogin(u)
 		return
@@ -52,6 +56,15 @@ func (t *turn) loginChecked(_ *User) {
 	}
 	t.loginDone()
 	t.answerLogin(nil)
+}
+
+// Timely tells whether a login that was signed at signedAt may open a session at
+// the time at: within half a window either way. Then a repetition never outlives
+// the outcome of the first: that was signed at most W/2 after it was applied, and
+// this one at most W/2 before. Gateways repeat a login for 10 s at most. Claims that
+// do not tell their time (0) pass.
+func (r *Rules) Timely(signedAt, at int64) bool {
+	return signedAt == 0 || signedAt > at-r.WindowMS/2 && signedAt <= at+r.WindowMS/2
 }
 
 func (t *turn) loginDone() {

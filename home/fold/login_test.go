@@ -64,6 +64,46 @@ func TestLoginRepeated(t *testing.T) {
 	}
 }
 
+// The MAC of a gateway's request fits for ever. Applied again when its outcome is
+// forgotten, the request opens no session; neither does one from the future, which
+// would outlive its outcome.
+func TestLoginSignedLongAgoOpensNoSession(t *testing.T) {
+	const half = 15 * time.Minute / 2
+	w := newWorld(t)
+	w.register("alice")
+	c := w.attempt("alice", "pw")
+	c.LoginChecked.SignedAt = w.now
+	first := w.call(c)
+	w.ok(first)
+	w.ok(w.call(w.end("alice", c.ID.Session(), record.SessionEndBody{Session: c.ID.Session(), Logout: true})))
+	w.now += (14 * time.Minute).Milliseconds()
+	if r := w.call(c); r.Code != "" || !bytes.Equal(r.Result, first.Result) { // remembered
+		t.Errorf("repeated within the window: %+v", r)
+	}
+	w.now += (2 * time.Minute).Milliseconds()
+	w.refused(w.call(c), maru.CodeLoginFailed)
+	if a := w.answers[len(w.answers)-1]; !bytes.Contains(a.Value, []byte(`"isAccept":false`)) {
+		t.Errorf("login-response %s", a.Value)
+	}
+	for _, step := range []struct {
+		age  time.Duration
+		want maru.Code
+	}{
+		{half, maru.CodeLoginFailed}, {half - time.Millisecond, ""}, {-half, ""}, {-half - time.Millisecond, maru.CodeLoginFailed},
+	} {
+		before := len(w.user("alice").Sessions)
+		c := w.attempt("alice", "pw")
+		c.LoginChecked.SignedAt = w.now - step.age.Milliseconds()
+		w.refused(w.call(c), step.want)
+		if opened := len(w.user("alice").Sessions) > before; opened != (step.want == "") {
+			t.Errorf("signed %s ago: a session was opened: %t", step.age, opened)
+		}
+	}
+	if n := len(w.user("alice").Failures); n != 0 {
+		t.Errorf("%d failures", n)
+	}
+}
+
 // An id that nobody has is told from one with another password by nothing: every
 // output is the same byte for byte once the ids are made equal, also while the
 // account is locked and when the lock has passed.
