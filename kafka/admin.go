@@ -59,6 +59,35 @@ func (a *Admin) LogEnds(ctx context.Context, topic string) (map[int32]int64, err
 	return ends, nil
 }
 
+// TopicID returns the id that the cluster gave to topic (KIP-516), which a topic
+// of the same name made later does not have; "" when there is no such topic, or
+// when the brokers have no ids (before Kafka 2.8).
+func (a *Admin) TopicID(ctx context.Context, topic string) (string, error) {
+	return topicID(ctx, a.adm, topic)
+}
+
+func topicID(ctx context.Context, adm *kadm.Client, topic string) (string, error) {
+	md, err := adm.Metadata(ctx, topic)
+	if err == nil {
+		err = md.Topics[topic].Err
+	}
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking for the id of topic %s: %w", topic, err)
+	}
+	return idText(md.Topics[topic].ID), nil
+}
+
+// idText is a topic id as text, "" for none.
+func idText(id kadm.TopicID) string {
+	if id == (kadm.TopicID{}) {
+		return ""
+	}
+	return id.String()
+}
+
 // OffsetAtTime returns the offset of the first record of the partition with a
 // timestamp of at least ms (milliseconds), the log's end when there is none.
 func (a *Admin) OffsetAtTime(ctx context.Context, topic string, partition int32, ms int64) (int64, error) {

@@ -30,6 +30,21 @@ func (e *ErrLogShorter) Error() string {
 		e.Topic, e.Partition, e.End, e.Position)
 }
 
+// ErrLogReplaced says that a topic is not the one that SQL knows but another of
+// the same name: it was deleted and made again, or belongs to another cluster. An
+// offset of the one means nothing in the other, even where both have it.
+type ErrLogReplaced struct {
+	Topic  string
+	ID     string // of the topic that is there
+	Wanted string // of the topic that the checkpoints are of
+}
+
+func (e *ErrLogReplaced) Error() string {
+	return fmt.Sprintf("topic %s is not the log that this database belongs to: its id is %s, that of the log was %s, so it was deleted and made again, or it is another cluster's; "+
+		"bring back the log that belongs to this database, or run `maru repair` to go on from what the database has",
+		e.Topic, e.ID, e.Wanted)
+}
+
 // ErrLogTrimmed says that a log begins after the position that SQL has of it:
 // records that no checkpoint contains were deleted.
 type ErrLogTrimmed struct {

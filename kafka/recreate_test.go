@@ -3,6 +3,8 @@ package kafka
 import (
 	"errors"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +41,94 @@ func TestRecreatedLoginTopic(t *testing.T) {
 		ownsAll(t, 5*time.Second, 2, c)
 		c.stop()
 		noFailures(t, a, c)
+	})
+}
+
+// The same with commands: a foreign log, which must not be applied even where it
+// has grown beyond the checkpoint before anybody looks.
+func TestRecreatedCommands(t *testing.T) {
+	recreate := func(t *testing.T, b *broker) {
+		adm := b.admin(t)
+		defer adm.Close()
+		if _, err := adm.adm.DeleteTopic(t.Context(), commandsTopic); err != nil {
+			t.Fatal(err)
+		}
+		create(t, adm, commandsTopic, 2, 1, nil)
+		b.put(t, commandsTopic, 0, "new0", "new1", "new2", "new3", "new4")
+	}
+	refused := func(t *testing.T, b *broker, st *store, h *home, id string) {
+		e := only[*ErrLogReplaced](t, h)
+		adm := b.admin(t)
+		defer adm.Close()
+		now, err := adm.TopicID(t.Context(), commandsTopic)
+		if err != nil || e.Wanted != id || e.ID != now || now == id || e.Topic != commandsTopic || !strings.Contains(e.Error(), "maru repair") {
+			t.Errorf("told %+v: %v; the topic's id was %s, is %s (%v)", e, e, id, now, err)
+		}
+		time.Sleep(3 * time.Minute)
+		if got := st.view(0).applied; !slices.Equal(got, []string{"old0", "old1", "old2"}) {
+			t.Errorf("applied %v", got)
+		}
+	}
+	old := func(t *testing.T, b *broker, st *store) (h *home, id string) {
+		h = newHome(t, "a", st)
+		h.start(b.link("a"), 2)
+		ownsAll(t, 3*time.Second, 2, h)
+		b.put(t, commandsTopic, 0, "old0", "old1", "old2")
+		within(t, 5*time.Second, "read", func() bool { return len(st.view(0).applied) == 3 })
+		adm := b.admin(t)
+		defer adm.Close()
+		id, err := adm.TopicID(t.Context(), commandsTopic)
+		if err != nil || id == "" {
+			t.Fatalf("the id of the topic is %q, %v", id, err)
+		}
+		return h, id
+	}
+	t.Run("under a home", func(t *testing.T) {
+		rig(t, 2, func(t *testing.T, b *broker, st *store) {
+			a, id := old(t, b, st)
+			recreate(t, b)
+			within(t, time.Minute, "a fatal error", func() bool { return len(a.failures()) > 0 })
+			refused(t, b, st, a, id)
+			a.stop()
+		})
+	})
+	t.Run("between two homes", func(t *testing.T) {
+		rig(t, 2, func(t *testing.T, b *broker, st *store) {
+			a, id := old(t, b, st)
+			a.stop()
+			recreate(t, b)
+			c := newHome(t, "c", st)
+			c.start(b.link("c"), 2, func(cfg *SlotsConfig) { cfg.CommandsID = id })
+			refused(t, b, st, c, id)
+			c.stop()
+		})
+	})
+	t.Run("between claim and read", func(t *testing.T) {
+		rig(t, 2, func(t *testing.T, b *broker, st *store) {
+			a, id := old(t, b, st)
+			a.stop()
+			c := newHome(t, "c", st)
+			released := make(chan struct{}, 10)
+			c.onRelease = func([]Lease, bool) { released <- struct{}{} }
+			var once sync.Once
+			c.start(b.link("c"), 2, func(cfg *SlotsConfig) {
+				cfg.CommandsID = id
+				cfg.beforeServe = func() { once.Do(func() { recreate(t, b) }) }
+			})
+			refused(t, b, st, c, id)
+			if len(released) == 0 {
+				t.Error("no lease was served before it was found")
+			}
+			c.stop()
+		})
+	})
+}
+
+func TestTopicIDOfNoTopic(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, b *broker, a *Admin) {
+		if id, err := a.TopicID(t.Context(), commandsTopic); id != "" || err != nil {
+			t.Errorf("a topic that does not exist has the id %q, %v", id, err)
+		}
 	})
 }
 

@@ -68,11 +68,14 @@ const MaxPoll = 2000
 
 // SlotsConfig says how to own slots. Zero durations mean their defaults.
 type SlotsConfig struct {
-	Conn       Conn
-	Group      string // consumer group
-	Commands   string // topic whose records change state
-	Login      string // topic that the group subscribes to; read beside commands
-	Partitions int32  // P; what the group gives beyond it is not served
+	Conn     Conn
+	Group    string // consumer group
+	Commands string // topic whose records change state
+	Login    string // topic that the group subscribes to; read beside commands
+	// CommandsID is the id of the topic Commands (Admin.TopicID) that the stored
+	// positions are of. Empty: of the topic that the first claim finds.
+	CommandsID string
+	Partitions int32 // P; what the group gives beyond it is not served
 	// LoginFromStart: a slot without a stored login position starts at the
 	// beginning of the log (maru made the topic), else at the group's committed
 	// offset, else at the end.
@@ -102,7 +105,8 @@ type SlotsConfig struct {
 	Fatal  func(error)
 	Logger *slog.Logger
 
-	afterPoll func() // test seam: between a poll and its use
+	afterPoll   func() // test seam: between a poll and its use
+	beforeServe func() // test seam: between a claim and reading
 }
 
 func (c *SlotsConfig) check() error {
@@ -178,6 +182,7 @@ type loopState struct {
 	slots      map[int32]*slot
 	serial     uint64
 	cut        map[int32]int64    // slot: where commands was seen to lose records
+	logID      string             // of the topic Commands; empty until a claim has found it
 	ready      []*slot            // claimed, to be read from the next poll on
 	pollCancel context.CancelFunc // of the poll under way, nil when none
 	purging    int                // topics that the client is being told to forget
@@ -193,7 +198,7 @@ func StartSlots(cfg SlotsConfig) (*Slots, error) {
 		return nil, err
 	}
 	s := &Slots{cfg: cfg, log: cfg.Logger.With("group", cfg.Group), done: make(chan struct{}), polls: make(chan context.Context, 1)}
-	s.loopState = loopState{slots: map[int32]*slot{}, cut: map[int32]int64{}, complained: map[string]time.Time{}}
+	s.loopState = loopState{slots: map[int32]*slot{}, cut: map[int32]int64{}, logID: cfg.CommandsID, complained: map[string]time.Time{}}
 	s.events.wake = make(chan struct{}, 1)
 	s.owned.Store(&[]Lease{})
 	s.gen.Store(-1)

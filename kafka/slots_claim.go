@@ -18,6 +18,7 @@ type claimResult struct {
 	taken bool // Handler.Claim succeeded
 	pos   Positions
 	ends  map[string]int64
+	logID string // of the topic Commands, whose log was listed before
 	err   error
 }
 
@@ -62,6 +63,9 @@ func (s *Slots) tryClaim(ctx context.Context, l Lease, gen int32, force bool, cu
 	if res.err = checkCommands(s.cfg.Commands, l.Slot, res.pos.Commands, start, end, cut); res.err != nil {
 		return res
 	}
+	if res.logID, res.err = topicID(ctx, s.adm, s.cfg.Commands); res.err != nil {
+		return res
+	}
 	start, end, err = logRange(ctx, s.direct, s.cfg.Login, l.Slot)
 	if err != nil {
 		res.err = err
@@ -89,6 +93,20 @@ func checkCommands(topic string, slot int32, at, start, end, cut int64) error {
 		return &ErrLogTrimmed{Topic: topic, Partition: slot, Position: at, Start: start}
 	}
 	return nil
+}
+
+// sameLog refuses a topic of commands that is not the one of the checkpoints. One
+// that was deleted and made again may have grown beyond a position already, so its
+// offsets cannot tell.
+func (s *Slots) sameLog(id string) error {
+	switch {
+	case id == "" || id == s.logID:
+		return nil
+	case s.logID == "":
+		s.logID = id
+		return nil
+	}
+	return &ErrLogReplaced{Topic: s.cfg.Commands, ID: id, Wanted: s.logID}
 }
 
 // loginPosition decides where a slot's login-request is read from. Unlike
@@ -133,19 +151,23 @@ func (s *Slots) committed(ctx context.Context, slot int32) (int64, error) {
 // claimed is what becomes of a claim, on the owner goroutine.
 func (s *Slots) claimed(sl *slot, res claimResult) {
 	sl.phase = waiting
+	if res.err == nil {
+		res.err = s.sameLog(res.logID)
+	}
 	void := sl.doomed || s.stopping
 	if res.taken && sl.dropped == nil && (res.err != nil || void) {
 		s.cfg.Handler.Release([]Lease{sl.lease}, false) // nothing was applied
 	}
 	var shorter *ErrLogShorter
 	var trimmed *ErrLogTrimmed
+	var replaced *ErrLogReplaced
 	switch {
 	case void:
 		s.settled(sl)
 	case sl.dropped != nil:
 		s.log.Warn("slot dropped by its home", "slot", sl.n, "why", sl.dropped)
 		s.claimAfter(sl, s.cfg.Reclaim, false)
-	case errors.As(res.err, &shorter), errors.As(res.err, &trimmed):
+	case errors.As(res.err, &shorter), errors.As(res.err, &trimmed), errors.As(res.err, &replaced):
 		s.fatal(res.err) // and the slot stays where it is
 	case errors.Is(res.err, maru.ErrStaleGeneration):
 		s.refused(sl)

@@ -44,13 +44,21 @@ func (s *Slots) grantPoll() {
 func (s *Slots) polled(fetches kgo.Fetches) {
 	s.pollCancel()
 	s.pollCancel = nil
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		if len(p.Records) > 0 {
-			s.handOn(p.Topic, p.Partition, p.Records)
+	fetches.EachTopic(func(t kgo.FetchTopic) {
+		if t.Topic == s.cfg.Commands {
+			if err := s.sameLog(idText(t.TopicID)); err != nil {
+				s.recreated(t.Topic, err) // made again between the claim and the library's first look
+				return
+			}
 		}
-		if p.Err != nil {
-			s.fetchFailed(p.Topic, p.Partition, p.Err)
-		}
+		t.EachPartition(func(p kgo.FetchPartition) {
+			if len(p.Records) > 0 {
+				s.handOn(t.Topic, p.Partition, p.Records)
+			}
+			if p.Err != nil {
+				s.fetchFailed(t.Topic, p.Partition, p.Err)
+			}
+		})
 	})
 	if s.purging == 0 {
 		for _, sl := range s.ready {
@@ -82,6 +90,9 @@ func (s *Slots) recreated(topic string, err error) {
 }
 
 func (s *Slots) serve(sl *slot) {
+	if s.cfg.beforeServe != nil {
+		s.cfg.beforeServe()
+	}
 	sl.phase = serving
 	sl.next = map[string]int64{s.cfg.Commands: sl.pos.Commands, s.cfg.Login: sl.pos.Login}
 	s.cfg.Handler.Serve(sl.lease, sl.pos, sl.ends)
