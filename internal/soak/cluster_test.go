@@ -26,6 +26,8 @@ const partitions = 8
 // to the test's goroutine.
 type cluster struct {
 	t      *testing.T
+	broker *realkafka.Cluster
+	db     *pgtest.Server
 	kafka  string // bootstrap servers
 	dsn    string
 	topics node.Topics
@@ -42,9 +44,10 @@ func newCluster(t *testing.T, gateways, homes int) *cluster {
 	realkafka.Require(t)
 	pgtest.Require(t)
 	prefix := strings.ToLower(t.Name()) + "-"
-	c := &cluster{t: t, kafka: realkafka.Shared(t).Bootstrap(), dsn: pgtest.Database(t), topics: node.Topics{
+	c := &cluster{t: t, broker: realkafka.Shared(t), db: pgtest.Start(t, pgtest.Options{}), topics: node.Topics{
 		LoginRequest: prefix + "login-request", LoginResponse: prefix + "login-response", Commands: prefix + "commands", Delivery: prefix + "delivery",
 	}}
+	c.kafka, c.dsn = c.broker.Bootstrap(), c.db.Database(t)
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := node.NewSecretFile(secret); err != nil {
 		t.Fatal(err)

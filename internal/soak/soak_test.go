@@ -2,8 +2,9 @@ package soak
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,7 +20,7 @@ import (
 type chaos struct {
 	c       *cluster
 	rand    *rand.Rand
-	trouble map[*machine]trouble
+	trouble map[string]trouble // by the name of what has it
 	counts  map[string]int
 	zombies int // homes that were paused for longer than a session and went on
 }
@@ -30,66 +31,98 @@ type trouble struct {
 	mend  func()
 }
 
-// pauses that outlast the session of 6 s make zombies: others have the slots when
-// the process wakes up.
+// strike does something to a process of maru. Pauses that outlast the session of
+// 6 s make zombies: others have the slots when the process wakes up.
 func (x *chaos) strike(m *machine) {
-	short := time.Duration(x.rand.IntN(3000)) * time.Millisecond
-	long := 7*time.Second + time.Duration(x.rand.IntN(3000))*time.Millisecond
 	isHome := strings.HasPrefix(m.name, "home")
 	switch k := x.rand.IntN(10); {
 	case k < 3:
-		x.note(m, "SIGKILL", short, func() { m.start() })
+		x.note(m.name, "SIGKILL", x.below(3), func() { m.start() })
 		m.kill()
 	case k < 5:
-		x.note(m, "SIGTERM", short, func() { m.start() })
+		x.note(m.name, "SIGTERM", x.below(3), func() { m.start() })
 		m.terminate()
 	case k < 7 || !isHome:
-		x.note(m, "short SIGSTOP", short, func() { m.signal(syscall.SIGCONT) })
+		x.note(m.name, "short SIGSTOP", x.below(3), func() { m.signal(syscall.SIGCONT) })
 		m.signal(syscall.SIGSTOP)
 	default:
-		x.note(m, "long SIGSTOP", long, func() { m.signal(syscall.SIGCONT); x.zombies++ })
+		x.note(m.name, "long SIGSTOP", 7*time.Second+x.below(3), func() { m.signal(syscall.SIGCONT); x.zombies++ })
 		m.signal(syscall.SIGSTOP)
 	}
 }
 
-func (x *chaos) note(m *machine, what string, length time.Duration, mend func()) {
-	x.counts[m.name[:4]+" "+what]++
-	x.trouble[m] = trouble{time.Now().Add(length), mend}
+// strikeBelow does something to what maru stands on: one of the three brokers, of
+// which two are enough, or the database.
+func (x *chaos) strikeBelow() {
+	b, db, n := x.c.broker, x.c.db, 1+x.rand.IntN(3)
+	switch x.rand.IntN(4) {
+	case 0:
+		x.note("broker", "SIGKILL", x.below(3), func() { x.must(b.Start(x.c.t.Context(), n)) })
+		x.must(b.Kill(n))
+	case 1:
+		x.note("broker", "SIGSTOP", x.below(3), func() { x.must(b.Resume(n)) })
+		x.must(b.Pause(n))
+	case 2:
+		x.note("database", "restart", 0, func() {})
+		x.must(db.RestartImmediate(x.c.t.Context()))
+	case 3:
+		x.note("database", "SIGSTOP", x.below(2), func() { x.must(db.Resume()) })
+		x.must(db.Pause())
+	}
 }
 
-// mend ends what is due, or all.
+func (x *chaos) must(err error) {
+	if err != nil {
+		x.c.t.Fatal(err)
+	}
+}
+
+func (x *chaos) below(seconds int) time.Duration {
+	return time.Duration(x.rand.Int64N(int64(seconds) * int64(time.Second)))
+}
+
+func (x *chaos) note(who, what string, length time.Duration, mend func()) {
+	x.counts[strings.TrimRight(who, "123")+" "+what]++
+	x.trouble[who] = trouble{time.Now().Add(length), mend}
+}
+
+// mend ends what is due, or all; first what the others stand on.
 func (x *chaos) mend(all bool) {
-	for m, trouble := range x.trouble {
-		if all || time.Now().After(trouble.until) {
-			trouble.mend()
-			delete(x.trouble, m)
+	for _, who := range slices.Sorted(maps.Keys(x.trouble)) {
+		if t := x.trouble[who]; all || time.Now().After(t.until) {
+			t.mend()
+			delete(x.trouble, who)
 		}
 	}
 }
 
 // run makes trouble for a while, and ends it.
 func (x *chaos) run(length time.Duration) {
-	processes := append(append([]*machine{}, x.c.homes...), x.c.gates...)
+	processes := slices.Concat(x.c.homes, x.c.gates)
 	for began := time.Now(); time.Since(began) < length; {
-		time.Sleep(time.Duration(200+x.rand.IntN(1500)) * time.Millisecond)
+		time.Sleep(200*time.Millisecond + x.below(1))
 		x.mend(false)
-		if m := processes[x.rand.IntN(len(processes))]; x.trouble[m].mend == nil {
-			x.strike(m)
+		_, broker := x.trouble["broker"]
+		_, database := x.trouble["database"]
+		if k := x.rand.IntN(len(processes) + 2); k < len(processes) {
+			if _, already := x.trouble[processes[k].name]; !already && !broker && !database {
+				x.strike(processes[k])
+			}
+		} else if !broker && !database {
+			x.strikeBelow()
 		}
 	}
-	for len(x.trouble) > 0 {
-		x.mend(true)
-	}
+	x.mend(true)
 }
 
 // Whatever happens to the processes, every answer stays true: people register, log
 // in, change what they say and make friends through two gateways and three homes
-// that are killed, stopped and paused. Afterwards the whole log is folded and
+// that are killed, stopped and paused, and so are brokers and database. Afterwards the whole log is folded and
 // compared with the database and with every record on the topics.
 func TestSoak(t *testing.T) {
 	c := newCluster(t, 2, 3)
 	w := newTown(t, 10, c.urls()...)
-	x := &chaos{c: c, rand: rand.New(rand.NewPCG(w.seed, 0)), trouble: map[*machine]trouble{}, counts: map[string]int{}}
+	x := &chaos{c: c, rand: rand.New(rand.NewPCG(w.seed, 0)), trouble: map[string]trouble{}, counts: map[string]int{}}
 	look := watch(t, c, w)
 	w.live()
 	x.run(*soakFor)
@@ -135,9 +168,7 @@ func watch(t *testing.T, c *cluster, w *town) *observer {
 	go func() {
 		defer close(o.done)
 		for ctx.Err() == nil {
-			if err := o.look(ctx); err != nil && ctx.Err() == nil {
-				w.tell("residents: %v", err)
-			}
+			o.look(ctx)
 			select {
 			case <-ctx.Done():
 			case <-time.After(150 * time.Millisecond):
@@ -155,8 +186,9 @@ func (o *observer) close() {
 
 // look checks that of every user there is at most one copy among homes whose claim
 // of the slot is the newest, and that users are held by no other slot than their
-// own. A process that does not answer holds nothing that anybody could see.
-func (o *observer) look(ctx context.Context) error {
+// own. A process that does not answer holds nothing that anybody could see; without
+// the database there is nothing to compare with.
+func (o *observer) look(ctx context.Context) {
 	held := make([][]home.Residents, len(o.c.homes))
 	var asking sync.WaitGroup
 	for i, h := range o.c.homes {
@@ -169,7 +201,7 @@ func (o *observer) look(ctx context.Context) error {
 	asking.Wait()
 	rows, err := o.c.sql.Slots(ctx)
 	if err != nil {
-		return fmt.Errorf("slots: %w", err)
+		return
 	}
 	newest := map[int32]int64{}
 	for _, r := range rows {
@@ -195,5 +227,4 @@ func (o *observer) look(ctx context.Context) error {
 	}
 	o.looks++
 	o.most = max(o.most, len(holder))
-	return nil
 }
