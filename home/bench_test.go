@@ -87,7 +87,7 @@ func newInstant(b *testing.B, c *checker, password string) *instant {
 	i.home.Serve(i.lease, 0, 0)
 	b.Cleanup(func() {
 		i.home.Release([]Lease{i.lease}, false)
-		i.home.Close()
+		i.home.Close(context.Background())
 	})
 	return i
 }

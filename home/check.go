@@ -17,6 +17,7 @@ type Password struct {
 	Plain     []byte
 	Hash      string // empty: nobody has this id; costs as much as a wrong password
 	Version   int64  // of the credential that Hash is
+	GivesWay  bool   // counts as busy when half of the pool's queue is taken: the rest is for others
 }
 
 // Verdict is the result of a check.
@@ -40,6 +41,8 @@ type Checker struct {
 	claims   *auth.Claims
 	memory   *auth.Remembered
 	requests chan check
+	ended    chan struct{} // closed by Close
+	stop     sync.Once
 	wg       sync.WaitGroup
 }
 
@@ -54,21 +57,28 @@ func NewChecker(hasher *auth.Hasher, pool *auth.Pool, sealer *auth.Sealer, claim
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	c := &Checker{hasher: hasher, pool: pool, sealer: sealer, claims: claims, memory: memory, requests: make(chan check, 4096)}
+	c := &Checker{hasher: hasher, pool: pool, sealer: sealer, claims: claims, memory: memory, requests: make(chan check, 4096), ended: make(chan struct{})}
 	for range workers {
 		c.wg.Go(func() {
-			for r := range c.requests {
-				c.open(r)
+			for {
+				select {
+				case <-c.ended:
+					return
+				case r := <-c.requests:
+					c.open(r)
+				}
 			}
 		})
 	}
 	return c
 }
 
-// Close ends the checker's goroutines. No Check may follow.
-func (c *Checker) Close() {
-	close(c.requests)
-	c.wg.Wait()
+// Close ends the checker's goroutines; what waits is not checked. It is for the time
+// when the contexts of all checks have ended. When ctx ends first, a check still
+// waits for room in the producer's buffer, and ends when the producer closes.
+func (c *Checker) Close(ctx context.Context) error {
+	c.stop.Do(func() { close(c.ended) })
+	return await(ctx, &c.wg)
 }
 
 // Check has p checked and calls done once, on another goroutine; not at all when
@@ -97,6 +107,11 @@ func (c *Checker) open(r check) {
 	if c.memory.Check(p.User, uint64(p.Version), plain) && p.Hash != "" {
 		clear(plain)
 		r.done(Right)
+		return
+	}
+	if stats := c.pool.Stats(); p.GivesWay && stats.Waiting >= stats.QueueLimit/2 {
+		clear(plain)
+		r.done(Busy)
 		return
 	}
 	err := c.pool.Submit(r.ctx, func(err error) {

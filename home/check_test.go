@@ -22,7 +22,7 @@ type checker struct {
 func newChecker(t testing.TB, p auth.Params, workers, remembered int) *checker {
 	k := newKeys(t, p, workers)
 	c := &checker{NewChecker(k.hasher, k.pool, k.sealer, k.claims, auth.NewRemembered(remembered), 1), k, t}
-	t.Cleanup(func() { k.pool.Close(); c.Close() })
+	t.Cleanup(func() { k.pool.Close(); c.Close(context.Background()) })
 	return c
 }
 
@@ -142,7 +142,7 @@ func TestCheckerBusy(t *testing.T) {
 		}
 		c.Check(ctx, Password{User: "n", Plain: []byte("x")}, note)
 		k.pool.Close()
-		c.Close()
+		c.Close(context.Background())
 		if counts[Wrong] != 0 {
 			t.Errorf("verdicts %v after the end", counts)
 		}

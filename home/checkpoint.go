@@ -159,6 +159,7 @@ func (s *slot) written(c *maru.Checkpoint, err error) {
 		s.finishRelease()
 		return
 	}
+	s.askRules()
 	s.arm()
 	s.evict()
 	s.trim()

@@ -1,6 +1,7 @@
 package home
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 func FuzzLoginRequest(f *testing.F) {
 	k := newKeys(f, cheap, 1)
 	c := NewChecker(k.hasher, k.pool, k.sealer, k.claims, auth.NewRemembered(1), 1)
-	f.Cleanup(func() { k.pool.Close(); c.Close() })
+	f.Cleanup(func() { k.pool.Close(); c.Close(context.Background()) })
 	id := maru.NewCommandID().String()
 	f.Add([]byte("a"), []byte(plain("a", "pw")), []byte(id), []byte("g@1"), []byte("claims"), false)
 	f.Add([]byte("b"), []byte(`{"userId":"a","sealedPw":"x"}`), []byte("\xff"), []byte(nil), []byte(nil), true)
@@ -23,7 +24,7 @@ func FuzzLoginRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, value, id, reply, claims []byte, forwarded bool) {
 		log := &fakeLog{topics: map[string]map[int32][]maru.LogRecord{}}
 		h := New(Config{Topics: topics, Partitions: nSlots, Delivery: 1, Log: log, Checker: c, Logger: discard})
-		defer h.Close()
+		defer h.Close(context.Background())
 		s, err := newSlot(h, Lease{}, maru.Claim{Slot: mySlot})
 		if err != nil {
 			t.Fatal(err)

@@ -223,10 +223,26 @@ func (h *Home) Release(leases []Lease, planned bool) {
 	wg.Wait()
 }
 
-// Close ends the home after its slots were released.
-func (h *Home) Close() {
+// Close ends the home after its slots were released. When ctx ends first, something
+// still waits for room in the producer's buffer, and ends when the producer closes.
+func (h *Home) Close(ctx context.Context) error {
 	h.cancel()
-	h.wg.Wait()
+	return await(ctx, &h.wg)
+}
+
+// await waits for wg, at most until ctx ends.
+func await(ctx context.Context, wg *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // forget ends the slot's run at once, whatever it is doing.

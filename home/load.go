@@ -71,11 +71,17 @@ func (s *slot) load(cmds []*record.Command) (n int, ok bool) {
 func (s *slot) loadUsers(ids []string) bool {
 	s.waiting.Store(true)
 	defer s.waited()
+	part := len(ids) // of one transaction: less after a failure, which may be a time-out
 	for wait := 20 * time.Millisecond; len(ids) > 0; wait = min(2*wait, time.Second) {
-		rows, err := s.cfg.Store.LoadUsers(s.ctx, s.n, s.epoch, ids)
+		part = min(part, len(ids))
+		rows, err := s.cfg.Store.LoadUsers(s.ctx, s.n, s.epoch, ids[:part])
 		switch {
 		case err == nil:
-			return s.restore(ids, rows)
+			if !s.restore(ids[:part], rows) {
+				return false
+			}
+			ids, wait = ids[part:], 10*time.Millisecond
+			continue
 		case s.ctx.Err() != nil:
 			return false
 		case errors.Is(err, maru.ErrFenced):
@@ -83,7 +89,8 @@ func (s *slot) loadUsers(ids []string) bool {
 			return false
 		}
 		s.cfg.Metrics.sqlErrors.Inc()
-		s.log.Warn("users not loaded, trying again", "users", len(ids), "err", err)
+		s.log.Warn("users not loaded, trying again", "users", part, "err", err)
+		part = max(1, part/2)
 		if !sleep(s.ctx, wait) {
 			return false
 		}

@@ -14,8 +14,8 @@ import (
 
 // Bounds of what one slot takes from login-request.
 const (
-	maxPendingLogins = 2000
-	maxRequestedID   = 256 // bytes of a user id that is echoed in an answer
+	maxPendingLogins = 10_000 // gateways' requests must be reached behind a backlog of others
+	maxRequestedID   = 256    // bytes of a user id that is echoed in an answer
 	maxDoneAhead     = 10_000
 	maxForwarded     = 8 << 10 // bytes of one header that travels with a forwarded request
 )
@@ -66,6 +66,17 @@ func (q *loginQueue) save(position int64) bool {
 }
 
 func (q *loginQueue) room() bool { return len(q.order) < maxPendingLogins }
+
+// trimRequests cuts values that are too large to be read as login requests: queued
+// as they are, some thousands of them would fill the memory.
+func trimRequests(recs []maru.LogRecord) []maru.LogRecord {
+	for i := range recs {
+		if r := &recs[i]; len(r.Value) > record.MaxLoginRequest {
+			r.Value = append([]byte(nil), r.Value[:record.MaxLoginRequest+1]...)
+		}
+	}
+	return recs
+}
 
 func (q *loginQueue) add(offset int64, l *login) {
 	q.order = append(q.order, offset)
@@ -223,6 +234,8 @@ func (s *slot) forward(r *maru.LogRecord, to string) {
 	}
 	offset := r.Offset
 	s.logins.add(offset, nil)
+	s.waiting.Store(true)
+	defer s.waited()
 	s.cfg.Log.Produce(f, func(_ int64, err error) {
 		s.post(func() {
 			if err != nil {
@@ -241,7 +254,9 @@ func (s *slot) check(l *login) {
 	if s.cfg.Off.Off(faultswitch.LoginPosition) { // the switch: finished when begun
 		s.logins.finish(l.offset)
 	}
-	p := Password{User: l.user, SealedFor: l.id.String(), Sealed: l.req.SealedPw}
+	// Gateways' clients wait and are told to come back; other programs' requests,
+	// of which any number may have piled up, leave them room.
+	p := Password{User: l.user, SealedFor: l.id.String(), Sealed: l.req.SealedPw, GivesWay: !l.valid}
 	if l.req.SealedPw == "" && l.req.UserPw != nil {
 		p.Plain = []byte(*l.req.UserPw)
 	}
@@ -251,11 +266,11 @@ func (s *slot) check(l *login) {
 	}
 	switch {
 	case p.Sealed == "" && p.Plain == nil:
-		s.checked(l, record.LoginInvalid, p.Version)
+		s.checkedHere(l, record.LoginInvalid, p.Version)
 	case u == nil: // nobody can have such an id
-		s.checked(l, record.LoginWrong, 0)
+		s.checkedHere(l, record.LoginWrong, 0)
 	case s.state.Locked(u, l.claims.Known, time.Now().UnixMilli()):
-		s.checked(l, record.LoginLocked, p.Version)
+		s.checkedHere(l, record.LoginLocked, p.Version)
 	default:
 		s.cfg.Checker.Check(s.ctx, p, func(v Verdict) {
 			if v == Busy && !l.valid {
@@ -288,6 +303,13 @@ func (s *slot) checkLater(l *login) {
 
 var loginResults = map[Verdict]record.LoginResult{
 	Right: record.LoginOK, Wrong: record.LoginWrong, Busy: record.LoginBusy, Unreadable: record.LoginInvalid,
+}
+
+// checkedHere is checked on the slot's own goroutine.
+func (s *slot) checkedHere(l *login, result record.LoginResult, version int64) {
+	s.waiting.Store(true)
+	s.checked(l, result, version)
+	s.waited()
 }
 
 // checked sends the result to the log. Any goroutine may call it.

@@ -80,6 +80,14 @@ func (s *slot) record(o *fold.Output) maru.LogRecord {
 	return r
 }
 
+// produceHere is produce on the slot's own goroutine, which is not stuck while it
+// waits for room in the producer's buffer.
+func (s *slot) produceHere(r maru.LogRecord) {
+	s.waiting.Store(true)
+	s.produce(r)
+	s.waited()
+}
+
 // produce sends what is not an output of the fold: results of work beside it. If
 // Kafka refuses it the slot starts over, which does the work again. Any goroutine
 // may call it.

@@ -2,6 +2,7 @@ package home
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -120,9 +121,9 @@ func (r *rig) sleep(d time.Duration) {
 func (r *rig) close() {
 	r.log.release()
 	r.home.Release([]Lease{r.lease}, false)
-	r.home.Close()
+	r.home.Close(context.Background())
 	r.keys.pool.Close()
-	r.check.Close()
+	r.check.Close(context.Background())
 }
 
 // claim takes the slot and feeds it from its checkpoint.

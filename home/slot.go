@@ -37,22 +37,23 @@ type slot struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	state    *fold.State
-	next     int64 // first offset of commands not applied
-	saved    int64 // first offset of commands not in the checkpoint
-	lastCut  int64 // for a switch: next at the last cut
-	serveAt  int64 // from here on the slot is live
-	cache    cache
-	dirty    dirtySet
-	acks     *ackGroup // outputs since the last cut
-	writing  bool      // a checkpoint is being written
-	timer    *time.Timer
-	armed    bool // timer runs
-	logins   loginQueue
-	jobs     []fold.Job              // put off until live
-	checking map[maru.CommandID]bool // password changes being checked
-	trimmed  time.Time
-	closing  chan struct{} // not nil: release waits for the last checkpoint
+	state      *fold.State
+	next       int64 // first offset of commands not applied
+	saved      int64 // first offset of commands not in the checkpoint
+	lastCut    int64 // for a switch: next at the last cut
+	serveAt    int64 // from here on the slot is live
+	cache      cache
+	dirty      dirtySet
+	acks       *ackGroup // outputs since the last cut
+	writing    bool      // a checkpoint is being written
+	timer      *time.Timer
+	armed      bool // timer runs
+	logins     loginQueue
+	jobs       []fold.Job              // put off until live
+	checking   map[maru.CommandID]bool // password changes being checked
+	trimmed    time.Time
+	rulesAsked time.Time
+	closing    chan struct{} // not nil: release waits for the last checkpoint
 
 	savedAt         atomic.Int64 // saved, for other goroutines
 	isLive          atomic.Bool
@@ -112,6 +113,9 @@ func (s *slot) enqueue(topic string, recs []maru.LogRecord) {
 	q := &s.commands
 	if topic == s.cfg.Topics.LoginRequest {
 		q = &s.requests
+	}
+	if q == &s.requests {
+		recs = trimRequests(recs)
 	}
 	*q = append(*q, recs...)
 	s.mu.Unlock()
@@ -247,7 +251,7 @@ func (s *slot) drop(why error) {
 	}
 	s.cfg.Metrics.drops.WithLabelValues(reason(why)).Inc()
 	s.log.Warn("slot dropped, to be claimed anew", "err", why)
-	s.cancel()
+	s.forget(s.lease) // it may be taken away before it is claimed anew, and nobody would say so
 	s.slots.Drop(s.lease, why)
 }
 
@@ -345,8 +349,21 @@ func (s *slot) becomeLive() {
 	for _, j := range jobs {
 		s.do(j)
 	}
+	s.askRules()
+}
+
+// rulesEvery is how often a slot compares its rules with those wanted: the version
+// that all homes can apply rises some time after the last old home has gone.
+const rulesEvery = 10 * time.Second
+
+// askRules writes a record with the rules wanted if the slot's differ.
+func (s *slot) askRules() {
+	if !s.isLive.Load() || time.Since(s.rulesAsked) < rulesEvery {
+		return
+	}
+	s.rulesAsked = time.Now()
 	if want := s.cfg.Rules(); s.state.Rules.Differs(want) {
-		s.produce(maru.LogRecord{
+		s.produceHere(maru.LogRecord{
 			Topic: s.cfg.Topics.Commands, Partition: s.n,
 			Value: record.MustEncode(record.Command{V: record.Version, Kind: record.Rules, Rules: &want}),
 		})
@@ -372,7 +389,7 @@ func (s *slot) answerWhere(c *record.Command) {
 		return
 	}
 	_, resident := s.state.Users[c.User]
-	s.produce(maru.LogRecord{
+	s.produceHere(maru.LogRecord{
 		Topic: s.cfg.Topics.Delivery, Partition: c.Reply.Partition,
 		Value: record.MustEncode(record.Delivery{V: record.Version, To: c.Reply.Gateway, Reply: &record.Reply{
 			ID: c.ID, Result: record.MustEncode(record.WhereResult{

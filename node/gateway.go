@@ -99,18 +99,23 @@ func (n *Node) startGateway(ctx context.Context) error {
 	}
 }
 
-// supervise serves under one instance id after the other until ctx ends. The
-// first failure to start is the process's.
+// supervise serves under one instance id after the other until ctx ends. A failure
+// before the first has served is the process's; it tells started once.
 func (n *Node) supervise(ctx context.Context, policy *auth.Policy, started chan<- error) {
+	served := false
 	for ctx.Err() == nil {
-		err := n.serveOnce(ctx, policy, started)
-		if ctx.Err() != nil {
+		err := n.serveOnce(ctx, policy, func() {
+			if !served {
+				served = true
+				started <- nil
+			}
+		})
+		switch {
+		case ctx.Err() != nil:
 			return
-		}
-		select {
-		case started <- err: // nobody has served yet
+		case !served:
+			started <- err
 			return
-		default:
 		}
 		n.log.Warn("the gateway starts over under a new name", "err", err)
 		select {
@@ -121,8 +126,8 @@ func (n *Node) supervise(ctx context.Context, policy *auth.Policy, started chan<
 }
 
 // serveOnce serves under one instance id, until ctx ends or the instance's place in
-// delivery is lost. It sends nil to started once it serves.
-func (n *Node) serveOnce(ctx context.Context, policy *auth.Policy, started chan<- error) error {
+// delivery is lost. It calls serving when the listener is open.
+func (n *Node) serveOnce(ctx context.Context, policy *auth.Policy, serving func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	reg := prometheus.NewRegistry() // of this instance: a name can be registered once
@@ -136,7 +141,7 @@ func (n *Node) serveOnce(ctx context.Context, policy *auth.Policy, started chan<
 		Homes: l.homes, Secret: n.secret, Hasher: n.hasher, Pool: n.pool, Policy: policy, Logger: n.log, Registry: reg,
 		TrustedProxies: n.cfg.TrustedProxies, TrustedOrigins: n.cfg.TrustedOrigins,
 		FailedLogins: n.cfg.FailedLogins, Registrations: n.cfg.Registrations,
-		Checks: n.checks(),
+		Checks: n.checks(), Grace: gatewayGrace,
 	})
 	if err != nil {
 		return err
@@ -146,16 +151,18 @@ func (n *Node) serveOnce(ctx context.Context, policy *auth.Policy, started chan<
 		return err
 	}
 	n.gateway.homes.Store(l.homes)
-	select {
-	case started <- nil:
-	default:
-	}
+	serving()
 	err = srv.Serve(ctx, ln)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err
 }
+
+// gatewayGrace is how long requests under way may take when the process stops: the
+// slots' last checkpoints come after it and need their share of the ten seconds
+// that a stop may take.
+const gatewayGrace = 3 * time.Second
 
 // listen opens the listener, at the address of the first one if there was one.
 func (n *Node) listen() (net.Listener, error) {

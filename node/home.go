@@ -44,7 +44,7 @@ func (n *Node) startHome(ctx context.Context) error {
 		return err
 	}
 	p.checker = home.NewChecker(n.hasher, n.pool, sealer, auth.NewClaims(n.secret), auth.NewRemembered(rememberedPasswords), 0)
-	n.onClose("password checks", func(context.Context) error { p.checker.Close(); return nil })
+	n.onClose("password checks", p.checker.Close)
 	log, sql := n.homeSeams()
 	p.home = home.New(home.Config{
 		Name: n.cfg.Name, Topics: n.homeTopics(), Partitions: n.cluster.partitions, Delivery: deliveryPartitions,
@@ -57,7 +57,7 @@ func (n *Node) startHome(ctx context.Context) error {
 		Fatal: n.fail, Off: n.cfg.Seams.Off, Gate: n.cfg.Seams.HomeGate,
 	})
 	n.registry.MustRegister(p.home.Collector())
-	n.onClose("home", func(context.Context) error { p.home.Close(); return nil })
+	n.onClose("home", p.home.Close)
 	p.home.Start(feeder{p})
 	return n.startSlots(p)
 }
@@ -81,6 +81,12 @@ func (n *Node) startSlots(p *homePart) (err error) {
 	}
 	close(p.ready)
 	n.onClose("slots", p.slots.Stop)
+	watched := every(stuckLoop/10, func(context.Context) {
+		if at := p.slots.LastTurn(); time.Since(at) > stuckLoop {
+			n.fail(fmt.Errorf("the loop that owns the slots has not turned since %v: this process ends so that another home takes over", at.Format(time.RFC3339)))
+		}
+	})
+	n.onClose("watchdog", func(context.Context) error { watched(); return nil })
 	stop := p.commits.start(p.slots)
 	n.onClose("login positions", func(context.Context) error { stop(); return nil })
 	return nil
@@ -143,6 +149,10 @@ func (n *Node) announce(ctx context.Context, p *homePart) error {
 	})
 	return nil
 }
+
+// stuckLoop is how long the owner loop of the slots, which turns twice a second, may
+// stand still: the Kafka client itself would keep the slots of a stuck process.
+const stuckLoop = 30 * time.Second
 
 // handler lets kafka.Slots feed a home.Home: the two packages do not know each other.
 type handler struct {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 	_ "time/tzdata" // dates must not depend on what the machine has installed
@@ -36,6 +35,7 @@ type Node struct {
 	pool     *auth.Pool
 	admin    *kafka.Admin
 	cluster  cluster
+	mending  bool // by Repair: another log of commands is not refused
 	producer *kafka.Producer
 	home     *homePart
 	gateway  *gatewayPart
@@ -176,6 +176,14 @@ func (n *Node) Err() error {
 // Addr returns the address on which the gateway serves; nil without one.
 func (n *Node) Addr() net.Addr { return n.addr }
 
+// Slots returns how many slots this process holds, and how many of them are live.
+func (n *Node) Slots() (held, live int) {
+	if n.home == nil {
+		return 0, 0
+	}
+	return n.home.home.Live()
+}
+
 // KafkaAddr returns where Kafka's own tools can connect, empty when nowhere.
 func (n *Node) KafkaAddr() string {
 	if n.broker == nil || n.cfg.KafkaListen == "" {
@@ -300,72 +308,4 @@ func (n *Node) registerPool() {
 	n.registry.MustRegister(prometheus.NewCounterFunc(
 		prometheus.CounterOpts{Name: "maru_password_checks_refused_total", Help: "Passwords not hashed because too many waited."},
 		func() float64 { return float64(n.pool.Stats().Refused) }))
-}
-
-// cluster is what all processes of a cluster agree on, as recorded in SQL.
-type cluster struct {
-	partitions     int32 // P
-	loginFromStart bool  // login-request is maru's own topic: no request in it is too old
-}
-
-// ensureCluster reads or, at the first start, decides the facts of the cluster,
-// and brings the topics to them.
-func (n *Node) ensureCluster(ctx context.Context) (c cluster, err error) {
-	stored, found, err := n.store.Meta(ctx, "partitions")
-	if err != nil {
-		return c, err
-	}
-	c.partitions = n.cfg.Partitions
-	if found {
-		p, err := strconv.ParseInt(stored, 10, 32)
-		if err != nil {
-			return c, fmt.Errorf("the recorded number of partitions is %q: restore the database", stored)
-		}
-		if c.partitions != 0 && c.partitions != int32(p) {
-			return c, &ConfigError{fmt.Errorf("--partitions %d, but this cluster was made with %d and users live by it: leave the setting out, or change the number with `maru grow`", c.partitions, p)}
-		}
-		c.partitions = int32(p)
-	} else if c.partitions == 0 {
-		c.partitions = DefaultPartitions
-	}
-	report, err := n.admin.EnsureTopics(ctx, n.cfg.layout(c.partitions), !found)
-	if err != nil {
-		return c, err
-	}
-	n.logReport(report)
-	return n.recordCluster(ctx, c, report)
-}
-
-func (n *Node) recordCluster(ctx context.Context, c cluster, report kafka.Report) (cluster, error) {
-	own := "no"
-	for _, t := range report.Created {
-		if t == n.cfg.Topics.LoginRequest {
-			own = "yes"
-		}
-	}
-	own, _, err := n.store.EnsureMeta(ctx, "login-request.own", own)
-	if err != nil {
-		return c, err
-	}
-	c.loginFromStart = own == "yes"
-	p, _, err := n.store.EnsureMeta(ctx, "partitions", strconv.Itoa(int(c.partitions)))
-	if err == nil && p != strconv.Itoa(int(c.partitions)) {
-		err = fmt.Errorf("another process has just made this cluster with --partitions %s: start again without the setting", p)
-	}
-	return c, err
-}
-
-func (n *Node) logReport(r kafka.Report) {
-	for _, t := range r.Created {
-		n.log.Info("topic created", "topic", t)
-	}
-	for _, t := range r.Grown {
-		n.log.Info("topic has more partitions now", "topic", t)
-	}
-	for _, s := range r.Changed {
-		n.log.Warn("topic setting changed", "change", s)
-	}
-	for _, s := range r.Warnings {
-		n.log.Warn("topic is not as asked", "warning", s)
-	}
 }

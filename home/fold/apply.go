@@ -264,24 +264,10 @@ func (t *turn) finish(u *User, id maru.CommandID, to *record.Address, code maru.
 	if !id.IsZero() {
 		u.Clock = t.now(u)
 		u.prune(&t.Rules)
-		u.Outcomes = append(u.Outcomes, Outcome{ID: id, At: u.Clock, Code: code, Result: raw})
+		u.remember(Outcome{ID: id, At: u.Clock, Code: code, Result: raw})
 		t.Changed = appendOnce(t.Changed, u.ID)
 	}
 	t.reply(to, record.Reply{ID: id, Code: code, Result: raw})
-}
-
-// full refuses a change when the user has made too many within the window. It is
-// not remembered: there is no room, and the client is told to come back.
-func (t *turn) full(u *User) bool {
-	u2 := u.Outcomes
-	if len(u2) < t.Rules.OutcomesMax {
-		return false
-	}
-	if free := u2[len(u2)-t.Rules.OutcomesMax].At + t.Rules.WindowMS - t.now(u); free > 0 {
-		t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: free})
-		return true
-	}
-	return false
 }
 
 // refuse answers with a code and remembers nothing: right where the answer would

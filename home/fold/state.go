@@ -120,8 +120,10 @@ func defaultRules() Rules {
 			SessionsMax:  100,
 			FriendsMax:   5000,
 			OutcomesMax:  4096,
-			SeenAfterMS:  time.Minute.Milliseconds(),
-			PendingMax:   256,
+			// 600 small outcomes, or 180 logins, or 40 changes of the longest profile.
+			OutcomesBytes: 64 << 10,
+			SeenAfterMS:   time.Minute.Milliseconds(),
+			PendingMax:    256,
 		},
 		loc: time.UTC,
 	}
@@ -147,6 +149,7 @@ func (r Rules) with(b record.RulesBody) (Rules, error) {
 	setPositive(&r.SessionsMax, b.SessionsMax)
 	setPositive(&r.FriendsMax, b.FriendsMax)
 	setPositive(&r.OutcomesMax, b.OutcomesMax)
+	setPositive(&r.OutcomesBytes, b.OutcomesBytes)
 	setPositive(&r.SeenAfterMS, b.SeenAfterMS)
 	setPositive(&r.PendingMax, b.PendingMax)
 	return r, nil

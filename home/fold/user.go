@@ -34,6 +34,7 @@ type User struct {
 
 	Friends []Friend // sorted by id
 	details
+	held int // what Outcomes take, the sum of their sizes
 }
 
 // details is the part of a user that only the home reads: one column of the row.
@@ -75,15 +76,6 @@ type Waiter struct {
 	Reply *record.Address `json:"reply,omitempty"`
 }
 
-// Outcome is how a command of the last window ended; the same command again gets
-// the same answer.
-type Outcome struct {
-	ID     maru.CommandID  `json:"id"`
-	At     int64           `json:"at"`
-	Code   maru.Code       `json:"code,omitempty"`
-	Result json.RawMessage `json:"result,omitempty"`
-}
-
 // Friend is an entry of the friend list.
 type Friend struct {
 	ID      string
@@ -109,16 +101,6 @@ func (u *User) pending(friend string) int {
 	return slices.IndexFunc(u.Pending, func(p Pending) bool { return p.Friend == friend })
 }
 
-// outcome returns how the command id ended, nil if it was not seen after since.
-func (u *User) outcome(id maru.CommandID, since int64) *Outcome {
-	for i := len(u.Outcomes) - 1; i >= 0 && u.Outcomes[i].At > since; i-- { // a repeat follows soon
-		if u.Outcomes[i].ID == id {
-			return &u.Outcomes[i]
-		}
-	}
-	return nil
-}
-
 // failures counts the failed checks after since, of known devices or of others.
 func (u *User) failures(known bool, since int64) (n int, first int64) {
 	for _, f := range u.Failures {
@@ -135,7 +117,7 @@ func (u *User) failures(known bool, since int64) (n int, first int64) {
 // prune forgets what has passed by the user's clock. Only a change of the user
 // prunes: a question leaves memory and row as they are, or the two would differ.
 func (u *User) prune(r *Rules) {
-	u.Outcomes = dropWhile(u.Outcomes, func(o Outcome) bool { return o.At <= u.Clock-r.WindowMS })
+	u.forget(u.Clock - r.WindowMS)
 	u.Failures = dropWhile(u.Failures, func(f Failure) bool { return f.At <= u.Clock-r.FailWindowMS })
 	if slices.ContainsFunc(u.Sessions, func(s Session) bool { return s.ExpiresAt <= u.Clock }) {
 		u.Sessions = slices.DeleteFunc(u.Sessions, func(s Session) bool { return s.ExpiresAt <= u.Clock })
@@ -177,10 +159,7 @@ func (u *User) Size() int {
 	for _, p := range u.Pending {
 		n += 100 + 100*len(p.Waiters)
 	}
-	for _, o := range u.Outcomes {
-		n += 80 + len(o.Result)
-	}
-	return n
+	return n + u.held
 }
 
 // Row serialises the user without the friends, which are rows of their own.
@@ -212,6 +191,9 @@ func (s *State) Restore(r maru.UserRow) error {
 	}
 	if s.Off.Off(faultswitch.WindowInRow) {
 		u.Outcomes = nil
+	}
+	for i := range u.Outcomes {
+		u.held += u.Outcomes[i].size()
 	}
 	for _, f := range r.Friends {
 		u.Friends = append(u.Friends, Friend{ID: f.FriendID, Alias: f.Alias, AddedAt: f.AddedAt})

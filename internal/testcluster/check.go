@@ -26,7 +26,38 @@ func (c *Cluster) Check() []string {
 	view := c.view(f)
 	f.list = append(f.list, view.Check()...)
 	c.checkPeople(f, view.Users)
+	c.checkReady(f)
 	return f.list
+}
+
+// checkReady: within half a minute the slots that homes hold are all the slots there
+// are, each is live, and no home keeps what it no longer owns.
+func (c *Cluster) checkReady(f *findings) {
+	var wrong string
+	for range 60 {
+		if wrong = c.notReady(); wrong == "" {
+			return
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	f.add("%s", wrong)
+}
+
+func (c *Cluster) notReady() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	total := 0
+	for _, p := range c.processes {
+		held, live := p.node.Slots()
+		if held != live {
+			return fmt.Sprintf("%s holds %d slots, and %d of them are live", p.Name, held, live)
+		}
+		total += held
+	}
+	if total != int(c.layout.partitions) {
+		return fmt.Sprintf("%d slots are held, there are %d", total, c.layout.partitions)
+	}
+	return ""
 }
 
 // view takes what the cluster has written down.

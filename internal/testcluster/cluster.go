@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func Start(t *testing.T, o Options) *Cluster {
 		secret: "c2VjcmV0IG9mIHRoZSB0ZXN0IGNsdXN0ZXIsIDMyIGJ5dGVzIQ==",
 	}
 	c.layout.partitions, c.layout.delivery = o.Partitions, 64
-	c.log = slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	c.log = slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: logLevel()}))
 	var err error
 	if c.broker, err = embedded.Start(t.Context(), embedded.Config{
 		Network: c.net, Logger: c.log,
@@ -213,4 +214,13 @@ type logWriter struct{ t *testing.T }
 func (w logWriter) Write(b []byte) (int, error) {
 	w.t.Log(string(b[:len(b)-1]))
 	return len(b), nil
+}
+
+// logLevel is what the processes report to the test's output: warnings, or what
+// MARU_TEST_LOG names.
+func logLevel() (l slog.Level) {
+	if l.UnmarshalText([]byte(os.Getenv("MARU_TEST_LOG"))) != nil {
+		l = slog.LevelWarn
+	}
+	return l
 }

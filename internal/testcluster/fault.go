@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 var (
@@ -177,7 +178,9 @@ func (g *gate) dial(ctx context.Context, open func(context.Context) (net.Conn, e
 	if err := g.pass(ctx); err != nil {
 		return nil, err
 	}
-	if g.isCut() {
+	if g.isCut() { // nobody answers: a dialer gives up after a while
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"maru"
@@ -159,6 +160,23 @@ func (c *Cluster) Produce(topic, key, value string, headers ...maru.Header) {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
 	if err := cl.ProduceSync(context.Background(), r).FirstErr(); err != nil {
+		c.T.Fatal(err)
+	}
+}
+
+// Recreate deletes a topic with all its records and makes it anew.
+func (c *Cluster) Recreate(topic string, partitions int32) {
+	c.T.Helper()
+	cl, err := kgo.NewClient(c.broker.SeedOpts()...)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	if _, err := adm.DeleteTopic(context.Background(), topic); err != nil {
+		c.T.Fatal(err)
+	}
+	if _, err := adm.CreateTopic(context.Background(), partitions, 1, nil, topic); err != nil {
 		c.T.Fatal(err)
 	}
 }

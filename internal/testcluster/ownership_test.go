@@ -116,3 +116,25 @@ func (c *Cluster) idIn(slot int32) string {
 		}
 	}
 }
+
+// The log of deliveries is lost and made anew under a gateway that reads it. The
+// gateway cannot know what it has missed: it starts over under a new name, and
+// serves again.
+func TestAGatewayLosesItsPlaceInDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Start(t, Options{})
+		p := c.NewPerson("ann")
+		p.Register()
+		p.Login()
+		c.Recreate("delivery", 64)
+		begin := time.Now()
+		p.SetStatus("still here")
+		if waited := time.Since(begin); waited > 30*time.Second {
+			t.Errorf("no gateway for %v", waited)
+		}
+		p.CheckMe()
+		for _, s := range c.told {
+			t.Error(s)
+		}
+	})
+}
