@@ -207,9 +207,11 @@ type RulesBody struct {
 	SessionTTLMS int64  `json:"sessionTtlMs,omitempty"` // life of a session
 	SessionsMax  int    `json:"sessionsMax,omitempty"`  // sessions of one user; the oldest is dropped
 	FriendsMax   int    `json:"friendsMax,omitempty"`   // friends of one user
-	OutcomesMax  int    `json:"outcomesMax,omitempty"`  // changes of one user within the window
-	SeenAfterMS  int64  `json:"seenAfterMs,omitempty"`  // a session's "last seen" is at most this old
-	PendingMax   int    `json:"pendingMax,omitempty"`   // unfinished operations of one user
+	OutcomesMax  int    `json:"outcomesMax,omitempty"`  // changes of one user within the window ...
+	// ... and what their outcomes may take in the user's row, in bytes.
+	OutcomesBytes int   `json:"outcomesBytes,omitempty"`
+	SeenAfterMS   int64 `json:"seenAfterMs,omitempty"` // a session's "last seen" is at most this old
+	PendingMax    int   `json:"pendingMax,omitempty"`  // unfinished operations of one user
 }
 
 // ParseCommand reads the value of a record on commands. Only maru writes there,

@@ -103,7 +103,7 @@ func withBody(c Command) Command {
 	case Rules:
 		c.Rules = &RulesBody{
 			Version: 1, Zone: "Asia/Seoul", WindowMS: 900_000, FailMax: 5, FailWindowMS: 1_800_000, SessionTTLMS: 2_592_000_000,
-			SessionsMax: 100, FriendsMax: 5000, OutcomesMax: 4096, SeenAfterMS: 60_000, PendingMax: 256,
+			SessionsMax: 100, FriendsMax: 5000, OutcomesMax: 4096, OutcomesBytes: 65536, SeenAfterMS: 60_000, PendingMax: 256,
 		}
 	}
 	return c

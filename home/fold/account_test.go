@@ -202,25 +202,3 @@ func TestAdministration(t *testing.T) {
 		t.Error("the first command again has its first answer and no effect")
 	}
 }
-
-func TestOutcomesAreBounded(t *testing.T) {
-	w := newWorld(t)
-	w.rules(record.RulesBody{OutcomesMax: 3, WindowMS: 10_000})
-	w.register("alice")
-	s := w.login("alice")
-	update := func() record.Reply {
-		c := w.command(record.Update, "alice", s)
-		c.Update = &record.UpdateBody{Name: new("x")}
-		w.now += 1000
-		return w.call(c)
-	}
-	w.ok(update())
-	r := update()
-	if r.Code != maru.CodeTooMany || r.RetryAfterMS != 8_000 {
-		t.Errorf("the fourth change: %+v, want to come back in 8 s", r)
-	}
-	w.refused(w.call(w.change("alice", s, "pw", "pw2")), maru.CodeTooMany)
-	w.refused(w.call(w.attempt("alice", "pw")), maru.CodeTooMany)
-	w.now += r.RetryAfterMS
-	w.ok(update())
-}

@@ -43,11 +43,11 @@ func BenchmarkApply(b *testing.B) {
 			}
 		}
 	})
-	b.Run("row of 1,800 outcomes", func(b *testing.B) {
+	b.Run("row full of outcomes", func(b *testing.B) {
 		u := &User{ID: "alice", Registered: true}
 		r := record.MustEncode(record.UserResult{User: record.User{UserID: "alice", UserName: "Alice"}, Rev: 1})
-		for range 1800 {
-			u.Outcomes = append(u.Outcomes, Outcome{ID: maru.NewCommandID(), At: w.now, Result: r})
+		for u.held < n.Rules.OutcomesBytes {
+			u.remember(Outcome{ID: maru.NewCommandID(), At: w.now, Result: r})
 		}
 		b.ReportAllocs()
 		for range b.N {

@@ -213,7 +213,7 @@ func TestSlotsAgreeWithANaiveModel(t *testing.T) {
 	seeds(t, 12, func(t *testing.T, seed uint64) {
 		d := newDriver(t, seed)
 		m := &model{users: map[string]*modelUser{}, friends: map[[2]string]bool{}, adding: map[maru.CommandID][2]string{}}
-		d.rules(record.RulesBody{SessionsMax: sessionsMax, OutcomesMax: 1 << 20, PendingMax: 1 << 20, WindowMS: 1 << 40, FailWindowMS: 1 << 40})
+		d.rules(record.RulesBody{SessionsMax: sessionsMax, OutcomesMax: 1 << 20, OutcomesBytes: 1 << 30, PendingMax: 1 << 20, WindowMS: 1 << 40, FailWindowMS: 1 << 40})
 		d.check = func(w *world, slot int32, e *Effect) {
 			n := w.nodes[slot]
 			c := n.log[len(n.log)-1].Command

@@ -126,7 +126,7 @@ func (d *driver) administration(user string) record.Command {
 		d.rules(record.RulesBody{
 			Zone: pick(d.Rand, "", "Asia/Seoul", "UTC"), WindowMS: pick(d.Rand, int64(0), 60_000, 900_000, 7_200_000), FailMax: 2 + d.IntN(5),
 			FailWindowMS: pick(d.Rand, int64(0), 60_000, 1_800_000, 7_200_000), SessionTTLMS: pick(d.Rand, int64(0), 600_000, 86_400_000),
-			SessionsMax: 2 + d.IntN(5), FriendsMax: 2 + d.IntN(8), OutcomesMax: 20 + d.IntN(100), PendingMax: 1 + d.IntN(5),
+			SessionsMax: 2 + d.IntN(5), FriendsMax: 2 + d.IntN(8), OutcomesMax: 20 + d.IntN(100), OutcomesBytes: 4000 + d.IntN(20_000), PendingMax: 1 + d.IntN(5),
 		})
 	}
 	c := d.command(record.AdminSet, user, "")
