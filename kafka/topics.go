@@ -101,6 +101,43 @@ func (l *Layout) partitions(topic string) int32 {
 	return l.Partitions
 }
 
+// Survey tells what EnsureTopics would find at the first start, and changes
+// nothing: the topics that it would create, or why it would refuse. The brokers
+// are asked whether they would create them: their number, and whether this client
+// may, decide too.
+func (a *Admin) Survey(ctx context.Context, l Layout) (missing []string, err error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	e := ensure{Admin: a, layout: l, first: true}
+	md, err := a.adm.Metadata(ctx, l.names()...)
+	if err != nil {
+		return nil, fmt.Errorf("asking the cluster for its topics: %w", err)
+	}
+	for _, topic := range l.names() {
+		t, ok := md.Topics[topic]
+		switch {
+		case !ok || errors.Is(t.Err, kerr.UnknownTopicOrPartition):
+			missing = append(missing, topic)
+			err = e.creating(topic, len(md.Brokers), func(p int32, replicas int16, configs map[string]*string) error {
+				resp, err := a.adm.ValidateCreateTopics(ctx, p, replicas, configs, topic)
+				if err == nil {
+					err = resp.Error()
+				}
+				return err
+			})
+		case t.Err != nil && !kerr.IsRetriable(t.Err):
+			err = fmt.Errorf("topic %s: %w", topic, t.Err)
+		case t.Err == nil:
+			_, err = e.fits(ctx, t)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
+}
+
 // ensure is one call of EnsureTopics.
 type ensure struct {
 	*Admin
@@ -143,21 +180,30 @@ func (e *ensure) round(ctx context.Context) (again bool, err error) {
 }
 
 func (e *ensure) create(ctx context.Context, topic string, brokers int) error {
-	l := e.layout
 	if slices.Contains(e.report.Created, topic) {
 		return nil // brokers are still learning of it
 	}
+	return e.creating(topic, brokers, func(p int32, replicas int16, configs map[string]*string) error {
+		_, err := e.adm.CreateTopic(ctx, p, replicas, configs, topic)
+		if err == nil {
+			e.report.Created = append(e.report.Created, topic)
+		}
+		return err
+	})
+}
+
+// creating has a topic created as the layout wants it and says what is wrong if
+// it cannot be.
+func (e *ensure) creating(topic string, brokers int, create func(partitions int32, replicas int16, configs map[string]*string) error) error {
+	l := e.layout
 	tooFew := fmt.Errorf("topic %s cannot be created with %d replicas, the cluster has %d brokers: start more brokers, or ask for --replicas %d",
 		topic, l.Replicas, brokers, brokers)
 	if brokers < int(l.Replicas) {
 		return tooFew
 	}
-	_, err := e.adm.CreateTopic(ctx, l.partitions(topic), l.Replicas, l.configs(topic), topic)
+	err := create(l.partitions(topic), l.Replicas, l.configs(topic))
 	switch {
-	case err == nil:
-		e.report.Created = append(e.report.Created, topic)
-		return nil
-	case errors.Is(err, kerr.TopicAlreadyExists): // another process was faster
+	case err == nil, errors.Is(err, kerr.TopicAlreadyExists): // another process was faster
 		return nil
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		return fmt.Errorf("%w (%w)", tooFew, err)
@@ -165,13 +211,38 @@ func (e *ensure) create(ctx context.Context, topic string, brokers int) error {
 	return fmt.Errorf("creating topic %s: %w", topic, err)
 }
 
+// fits tells whether a topic that is there has as many partitions as it must have,
+// or why it never can.
+func (e *ensure) fits(ctx context.Context, t kadm.TopicDetail) (bool, error) {
+	have, want := int32(len(t.Partitions)), e.layout.partitions(t.Topic)
+	switch {
+	case have > want && t.Topic != e.layout.Delivery:
+		return false, e.tooMany(t.Topic, have)
+	case have >= want:
+		return true, nil
+	case t.Topic != e.layout.Commands:
+		return false, nil
+	}
+	ends, err := e.LogEnds(ctx, t.Topic)
+	if err != nil {
+		return false, err
+	}
+	for p, end := range ends {
+		if end > 0 {
+			return false, fmt.Errorf("topic %s has %d partitions and records already (partition %d ends at %d), so %d partitions would part users from their records: "+
+				"start with --partitions %d, or change the number with `maru grow`", t.Topic, have, p, end, want, have)
+		}
+	}
+	return false, nil
+}
+
 // compare mends the number of partitions of a topic that is there.
 func (e *ensure) compare(ctx context.Context, t kadm.TopicDetail) (again bool, err error) {
-	have, want := int32(len(t.Partitions)), e.layout.partitions(t.Topic)
-	if have >= want {
-		if have > want && t.Topic != e.layout.Delivery {
-			return false, e.tooMany(t.Topic, have)
-		}
+	fits, err := e.fits(ctx, t)
+	if err != nil {
+		return false, err
+	}
+	if fits {
 		for _, p := range t.Partitions {
 			if p.Leader < 0 || p.Err != nil {
 				again = true
@@ -179,18 +250,7 @@ func (e *ensure) compare(ctx context.Context, t kadm.TopicDetail) (again bool, e
 		}
 		return again, nil
 	}
-	if t.Topic == e.layout.Commands {
-		ends, err := e.LogEnds(ctx, t.Topic)
-		if err != nil {
-			return false, err
-		}
-		for p, end := range ends {
-			if end > 0 {
-				return false, fmt.Errorf("topic %s has %d partitions and records already (partition %d ends at %d), so %d partitions would part users from their records: "+
-					"start with --partitions %d, or change the number with `maru grow`", t.Topic, have, p, end, want, have)
-			}
-		}
-	}
+	want := e.layout.partitions(t.Topic)
 	resp, err := e.adm.UpdatePartitions(ctx, int(want), t.Topic)
 	if err == nil {
 		err = resp.Error()
