@@ -136,6 +136,25 @@ func TestLimiterDebtIsBounded(t *testing.T) {
 	}
 }
 
+// Whatever one address has under way at once, its neighbours lose no more by it than
+// its own rate.
+func TestLimiterDebtIsNotTheNeighbours(t *testing.T) {
+	l := newLimiter(100)
+	r := Rate{N: 10, Per: time.Minute}
+	now := time.Unix(1_800_000_000, 0)
+	one, other := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.77")
+	for range 6200 {
+		l.spend("login", r, one, now)
+	}
+	wantCode(t, l.allow("login", r, one, now), maru.CodeTooMany)
+	for i := range 10 {
+		if err := l.allow("login", r, other, now); err != nil {
+			t.Fatalf("attempt %d of a neighbour: %v", i, err)
+		}
+		l.spend("login", r, other, now)
+	}
+}
+
 func TestLimiterIsBounded(t *testing.T) {
 	l := newLimiter(50)
 	now := time.Unix(1_800_000_000, 0)

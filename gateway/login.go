@@ -51,6 +51,11 @@ func (s *Server) postLogin(w http.ResponseWriter, r *request) error {
 	return s.signIn(w, r, user, result, asCookie)
 }
 
+// busyRetry is when to come back to a home, or to this gateway, that had no room to
+// check a password: that was no guess, and is not the client's doing. A lock has
+// longer to go, but for its last second.
+const busyRetry = time.Second
+
 // loginFailed counts what may have been a guess, and answers it.
 func (s *Server) loginFailed(w http.ResponseWriter, r *request, given string, err error) error {
 	switch maru.AsError(err).Code {
@@ -58,7 +63,9 @@ func (s *Server) loginFailed(w http.ResponseWriter, r *request, given string, er
 		s.limits.spend("login", s.cfg.FailedLogins, r.client, time.Now())
 		return writeJSON(w, http.StatusUnauthorized, record.LoginAnswer{RequestUserID: given})
 	case maru.CodeTooMany: // a locked account costs the home something, too
-		s.limits.spend("login", s.cfg.FailedLogins, r.client, time.Now())
+		if maru.AsError(err).RetryAfter > busyRetry {
+			s.limits.spend("login", s.cfg.FailedLogins, r.client, time.Now())
+		}
 	}
 	return err
 }

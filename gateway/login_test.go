@@ -312,6 +312,35 @@ func TestFailedLoginsAreLimitedByAddress(t *testing.T) {
 	})
 }
 
+// A home without room for a check has seen no guess: only a lock counts.
+func TestBusyHomesCostNoAttempts(t *testing.T) {
+	r := newRig(t, func(c *Config, _ *HomesConfig) { c.FailedLogins = Rate{N: 2, Per: time.Hour} })
+	r.home.add("alice", "12345678")
+	retryAfter := int64(1000)
+	r.home.override = func(record.Command) (record.Reply, bool) {
+		return record.Reply{Code: maru.CodeTooMany, RetryAfterMS: retryAfter}, true
+	}
+	try := func() string {
+		w := r.do("POST", "/api/login", loginOf("alice", "12345678"))
+		wantProblem(t, w, maru.CodeTooMany)
+		return w.Header().Get("Retry-After")
+	}
+	for range 5 {
+		if got := try(); got != "1" {
+			t.Fatalf("Retry-After %q of a busy home", got)
+		}
+	}
+	retryAfter = 60_000
+	for range 2 {
+		if got := try(); got != "60" {
+			t.Fatalf("Retry-After %q of a locked account", got)
+		}
+	}
+	if got := try(); got == "60" {
+		t.Error("attempts at a locked account cost nothing")
+	}
+}
+
 func TestWrongCurrentPasswordsAreLimited(t *testing.T) {
 	r := newRig(t, func(c *Config, _ *HomesConfig) { c.FailedLogins = Rate{N: 2, Per: time.Hour} })
 	token := bearerToken(r.user("alice"))

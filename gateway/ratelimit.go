@@ -39,7 +39,8 @@ const (
 //
 // Looking and spending are two steps, because an attempt is known to have failed
 // only at its end. Many attempts at once may thus overdraw the rate, and are in
-// debt for as long as that many one after the other would have taken.
+// debt for as long as that many one after the other would have taken. That is the
+// address's own debt: beyond its own rate it spends nothing of its neighbours'.
 //
 // mu owns everything; no call blocks.
 type limiter struct {
@@ -84,14 +85,18 @@ func (l *limiter) allow(what string, r Rate, addr netip.Addr, now time.Time) err
 func (l *limiter) spend(what string, r Rate, addr netip.Addr, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, b := range l.of(what, r, addr) {
-		if b.TokensAt(now) > float64(-maxDebt*b.Burst()) {
+	for _, b := range l.of(what, r, addr) { // the narrow one first
+		left := b.TokensAt(now)
+		if left > float64(-maxDebt*b.Burst()) {
 			b.ReserveN(now, 1)
+		}
+		if left < 1 {
+			return
 		}
 	}
 }
 
-// of returns the buckets of addr; mu is held.
+// of returns the buckets of addr, that of its network last; mu is held.
 func (l *limiter) of(what string, r Rate, addr netip.Addr) []*rate.Limiter {
 	if r.N < 1 {
 		return nil
