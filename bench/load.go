@@ -93,6 +93,7 @@ func (r Result) add(tallies []tally) Result {
 	if r.Seconds > 0 {
 		r.PerSecond = float64(r.Count) / r.Seconds
 	}
+	r.PerCPU = ratio(r.PerSecond, r.CPU.busy())
 	r.Latency = summarise(all)
 	if err := errors.Join(errs...); err != nil {
 		r.Error = firstLine(err.Error())

@@ -108,6 +108,14 @@ func TestProgress(t *testing.T) {
 	})
 }
 
+func TestRateForProcessorTime(t *testing.T) {
+	for cpu, want := range map[CPU]float64{{1.5, 0.5}: 50, {-1, 0.5}: 200, {-1, -1}: 0, {0, 0}: 0} {
+		if r := (Result{Seconds: 2, CPU: cpu}).add([]tally{{done: 150}, {done: 50}}); r.PerCPU != want {
+			t.Errorf("%+v: %v, want %v", cpu, r.PerCPU, want)
+		}
+	}
+}
+
 func TestParseStat(t *testing.T) {
 	const line = "4711 (a ) (b) S 1 4711 4711 0 -1 4194560 800 0 0 0 250 50 0 0 20 0 9 0 100 5000 900 1844"
 	if got := parseStat([]byte(line)); got != 3*time.Second {

@@ -41,6 +41,9 @@ func (u used) since(before used, elapsed time.Duration) CPU {
 	return CPU{Server: share(u.server, before.server), Bench: share(u.bench, before.bench)}
 }
 
+// busy is how many processors were busy with either, 0 when it is not known.
+func (c CPU) busy() float64 { return max(c.Server, 0) + max(c.Bench, 0) }
+
 // cpuTime is the time that a process has computed; -1 where it cannot be known.
 func cpuTime(pid int) time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -14,10 +14,10 @@ func exampleReport() Report {
 	r := newReport(&Config{Users: 1000, Senders: 64, For: 10 * time.Second, Partitions: 16, Params: auth.DefaultParams()})
 	latency := summarise([]time.Duration{time.Millisecond, 2 * time.Millisecond, 1500 * time.Microsecond, 9 * time.Millisecond})
 	r.Results = []Result{
-		{Name: PartHash, PerSecond: 80, CPU: CPU{-1, 2}, Latency: latency},
+		{Name: PartHash, PerSecond: 80, CPU: CPU{-1, 2}, PerCPU: 40, Latency: latency},
 		{Name: PartRemembered, PerSecond: 1_234_567.8, CPU: CPU{-1, 2}},
 		{Name: PartHops, PerSecond: 4000, Latency: latency, CPU: CPU{-1, 1.5}},
-		{Name: PartCold, PerSecond: 71.9, Latency: latency, CPU: CPU{1.9, 0.05}},
+		{Name: PartCold, PerSecond: 71.9, Latency: latency, CPU: CPU{1.9, 0.05}, PerCPU: 37},
 		{Name: PartWarm, PerSecond: 2500, Latency: latency, CPU: CPU{1.2, 0.34}, Failed: 3, Error: "status 503"},
 	}
 	r.finish()
@@ -32,8 +32,8 @@ func TestTargets(t *testing.T) {
 		}
 		return all
 	}
-	if got := met(); !reflect.DeepEqual(got, []bool{false, true, true}) || r.WarmToRaw != 0.625 {
-		t.Errorf("met %v, warm to raw %v", got, r.WarmToRaw)
+	if got := met(); !reflect.DeepEqual(got, []bool{false, true, true}) || r.WarmToRaw != 0.625 || r.ColdPerCPU != 0.925 {
+		t.Errorf("met %v, warm to raw %v, cold %v", got, r.WarmToRaw, r.ColdPerCPU)
 	}
 	r.Results[3].PerSecond, r.Results[4].PerSecond, r.Results[1].PerSecond = 72, 1999, 199_999
 	r.finish()
@@ -60,6 +60,7 @@ func TestReportForPeople(t *testing.T) {
 		"warm logins failed 3 times, first: status 503",
 		"up to  1.02 ms         1 #", "up to  2.05 ms         2 ####",
 		"warm logins to the hops of the raw log: 0.62",
+		"for the same processor time: 0.93",
 		"cold logins to hashes alone: 0.90, wanted 0.90: NOT MET",
 		"checks of a remembered password per second: 1,234,568, wanted 200,000: met",
 		"warm logins per second: 2,500, wanted 2,000: met",
