@@ -53,6 +53,10 @@ func (t *turn) askFriend(u *User, b *record.FriendBody) {
 			return
 		}
 	}
+	if i >= 0 && len(u.Pending[i].Waiters) >= maxWaiters {
+		t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: busyRetryMS})
+		return
+	}
 	t.change(u)
 	if i < 0 {
 		i = len(u.Pending)
@@ -64,20 +68,11 @@ func (t *turn) askFriend(u *User, b *record.FriendBody) {
 		p.Removed, p.Alias = false, "" // the alias went with the friend
 	}
 	setIf(&p.Alias, b.Alias)
-	t.await(p)
+	p.Waiters = append(p.Waiters, Waiter{ID: t.c.ID, Reply: t.c.Reply})
 }
 
 // maxWaiters bounds the commands that wait for one Pending.
 const maxWaiters = 16
-
-// await has the command answered with p.
-func (t *turn) await(p *Pending) {
-	if len(p.Waiters) >= maxWaiters {
-		t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: busyRetryMS})
-		return
-	}
-	p.Waiters = append(p.Waiters, Waiter{ID: t.c.ID, Reply: t.c.Reply})
-}
 
 // awaited tells whether the command waits for a Pending already. Then it has no
 // second effect (it may have been taken back meanwhile), and its answer goes to the

@@ -200,10 +200,15 @@ func TestWaitersAreBounded(t *testing.T) {
 	w := newWorld(t)
 	bob, s := w.pair()
 	for range maxWaiters {
-		w.send(w.add("alice", s, bob, nil))
+		w.send(w.add("alice", s, bob, new("first")))
 	}
-	c := w.add("alice", s, bob, nil)
+	w.send(w.remove("alice", s, bob))
+	before := w.home("alice").table()["alice"]
+	c := w.add("alice", s, bob, new("refused"))
 	w.send(c)
+	if after := w.home("alice").table()["alice"]; after != before {
+		t.Errorf("refused, with the effect from\n%s\nto\n%s", before, after)
+	}
 	if r := w.replies[c.ID]; len(r) != 1 || r[0].Code != maru.CodeTooMany {
 		t.Errorf("one more: %+v", r)
 	}
