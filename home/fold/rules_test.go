@@ -171,6 +171,31 @@ func TestStreamGoesOnBehindWhatCannotBeApplied(t *testing.T) {
 	}
 }
 
+// A source whose rules were raised first may send what the target does not know yet.
+// Counted as accepted it would be lost.
+func TestStreamRefusesKindsOfNewerRules(t *testing.T) {
+	w := newWorld(t)
+	bob, _ := w.pair()
+	n, from := w.home(bob), w.home("alice").Slot
+	put := func(kind record.Kind, number int64) *Effect {
+		return w.put(n.Slot, record.MustEncode(record.Command{
+			V: record.Version, Kind: kind, User: bob, Friend: &record.FriendBody{Friend: "alice"}, From: &record.Stream{Cause: record.Cause{Slot: from}, N: number},
+		}))
+	}
+	if e := put("friend.of-version-2", 1); !e.Gap || e.Skipped || n.Marks[from] != 0 {
+		t.Errorf("a kind of newer rules: %+v, mark %d", e, n.Marks[from])
+	}
+	if e := put(record.FriendAdded, 2); !e.Gap {
+		t.Errorf("the next overtakes it: %+v", e)
+	}
+	if e := put(record.FriendAdded, 1); e.Gap || n.Marks[from] != 1 { // sent again, and known now
+		t.Errorf("sent again: %+v, mark %d", e, n.Marks[from])
+	}
+	if e := put("friend.of-version-2", 1); !e.Duplicate {
+		t.Errorf("accepted before: %+v", e)
+	}
+}
+
 func TestTimeNeverGoesBack(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")

@@ -11,7 +11,12 @@ import (
 // number beyond is refused. A plain high-water mark would lose commands: when
 // Kafka refuses an output for good, later ones still arrive before the source
 // notices, starts over at its checkpoint and sends the missing one again.
-func (t *turn) accept(from *record.Stream) bool {
+//
+// So is a kind that these rules do not know: accepted, it could only be skipped, and
+// would be lost. The stream stands still, and is counted, until it is sent again to
+// rules that know it.
+func (t *turn) accept(c *record.Command) bool {
+	from := c.From
 	if from.Slot < 0 || from.Slot >= t.Partitions {
 		t.Skipped = true
 		return false
@@ -22,12 +27,18 @@ func (t *turn) accept(from *record.Stream) bool {
 	case from.N <= *mark:
 		t.Duplicate = true
 		return false
-	case from.N > *mark+1 && !t.Off.Off(faultswitch.DenseInbox):
+	case from.N > *mark+1 && !t.Off.Off(faultswitch.DenseInbox), !t.knows(c.Kind):
 		t.Gap = true
 		return false
 	}
 	*mark = from.N
 	return true
+}
+
+// knows tells whether commands of the kind are applied at the slot's version of the rules.
+func (t *turn) knows(kind record.Kind) bool {
+	h, ok := handlers[kind]
+	return ok && h.since <= t.Rules.Version
 }
 
 // send emits a command to the home of another user, in the stream to its slot.
