@@ -68,7 +68,7 @@ type Effect struct {
 	Friends []maru.FriendKey // rows of friends
 
 	Duplicate bool // a stream's command that was accepted before
-	Gap       bool // a stream's command beyond the successor: refused
+	Gap       bool // a stream's command beyond the successor, or of newer rules: refused
 	Skipped   bool // not readable, not of these rules, or not of this slot
 	TooNew    int  // > 0: the record raised the rules above MaxVersion; leave
 }
@@ -165,7 +165,7 @@ func (s *State) Apply(in Input) (e Effect) {
 		s.Purged = s.Clock
 	}
 	t := turn{State: s, Effect: &e, in: in, c: in.Command}
-	if t.c != nil && t.c.From != nil && !t.accept(t.c.From) {
+	if t.c != nil && t.c.From != nil && !t.accept(t.c) {
 		return e
 	}
 	h, ok := s.lookup(t.c, s.Rules.Version)
