@@ -222,29 +222,29 @@ func TestLoginFlood(t *testing.T) {
 		}
 	})
 	began := time.Now()
-	checked, refused := flood(t, p)
+	checked, refused, late := flood(t, p)
 	took := time.Since(began)
 	close(over)
 	watchers.Wait()
 	rise := p.memory(t, "VmHWM") - before
-	t.Logf("%d logins in %v: %d checked, %d told to come back; at most %v of %v running and %v waiting; memory rose by %d MiB; GET /api/me %d times, median %.0f ms, worst %.0f ms",
-		floodSize, took.Round(time.Millisecond), checked, refused, running, workers, waiting, rise>>20, len(me), median(me)*1000, slices.Max(me)*1000)
+	t.Logf("%d logins in %v: %d checked, %d told to come back, %d without an answer in time; at most %v of %v running and %v waiting; memory rose by %d MiB; GET /api/me %d times, median %.0f ms, worst %.0f ms",
+		floodSize, took.Round(time.Millisecond), checked, refused, late, running, workers, waiting, rise>>20, len(me), median(me)*1000, slices.Max(me)*1000)
 	if running > workers || waiting > 64 {
 		t.Errorf("%v checks ran and %v waited at one time, at most %v and 64 may", running, waiting, workers)
 	}
 	if running < 1 || waiting < 1 {
 		t.Error("the flood was not seen in the figures")
 	}
-	if checked+refused != floodSize || refused == 0 || checked == 0 {
-		t.Errorf("%d checked and %d refused of %d", checked, refused, floodSize)
+	if checked+refused+late != floodSize || refused == 0 || checked == 0 {
+		t.Errorf("%d checked, %d refused and %d without an answer of %d", checked, refused, late, floodSize)
 	}
 	// Hashes in memory, 500 connections with their buffers, and what the collector
 	// lets stand: unbounded hashing would take 500 times 19 MiB.
 	if rise > 256<<20 {
 		t.Errorf("memory rose by %d MiB", rise>>20)
 	}
-	if slices.Max(me) > 5 {
-		t.Errorf("GET /api/me took %.1f s during the flood", slices.Max(me))
+	if median(me) > 1 {
+		t.Errorf("GET /api/me took %.1f s during the flood, half of the time at least", median(me))
 	}
 	p.login(t, "warm", "right password")
 }
@@ -258,28 +258,36 @@ func open(c chan struct{}) bool {
 	}
 }
 
+// answerLimit is when a gateway gives up waiting for a home.
+const answerLimit = 10 * time.Second
+
 // flood sends logins for different ids at once, and counts those whose password
-// was checked and those that were told to come back.
-func flood(t *testing.T, p *process) (checked, refused int) {
-	var ok, busy atomic.Int64
+// was checked, those that were told to come back, and those that waited in the
+// queue for longer than a gateway waits, which only a machine that is too busy for
+// 64 checks in that time may cause.
+func flood(t *testing.T, p *process) (checked, refused, late int) {
+	var ok, busy, gone atomic.Int64
 	var all sync.WaitGroup
 	for i := range floodSize {
 		all.Go(func() {
 			a, err := p.send("POST", "/api/login", credentials(fmt.Sprint("flood-", i), "wrong password"))
+			comeBack := err == nil && retryAfter.MatchString(a.header.Get("Retry-After"))
 			switch {
 			case err != nil:
 				t.Error(err)
 			case a.status == http.StatusUnauthorized:
 				ok.Add(1)
-			case a.status == http.StatusTooManyRequests && retryAfter.MatchString(a.header.Get("Retry-After")):
+			case a.status == http.StatusTooManyRequests && comeBack:
 				busy.Add(1)
+			case a.status == http.StatusServiceUnavailable && comeBack && a.took >= answerLimit:
+				gone.Add(1)
 			default:
-				t.Errorf("status %d, Retry-After %q: %s", a.status, a.header.Get("Retry-After"), a.body)
+				t.Errorf("status %d after %v, Retry-After %q: %s", a.status, a.took, a.header.Get("Retry-After"), a.body)
 			}
 		})
 	}
 	all.Wait()
-	return int(ok.Load()), int(busy.Load())
+	return int(ok.Load()), int(busy.Load()), int(gone.Load())
 }
 
 var retryAfter = regexp.MustCompile(`^[1-9][0-9]*$`)

@@ -19,6 +19,7 @@ import (
 	"maru/internal/childproc"
 	"maru/internal/pgtest"
 	"maru/internal/realkafka"
+	_ "maru/node" // see binary
 )
 
 // patience bounds every wait that has no bound of its own, on a machine that is
@@ -67,9 +68,14 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// binary returns the path of maru, built as releases are.
+// binary returns the path of maru, built as releases are. The go command reuses the
+// result of a test while nothing that it knows of has changed. What the program is
+// made of it learns from the import of maru/node and from this reading of a folder.
 func binary(t *testing.T) string {
 	t.Helper()
+	if _, err := os.ReadDir(filepath.Join("..", "..", "cmd", "maru")); err != nil {
+		t.Fatal(err)
+	}
 	world.build.Do(func() {
 		if world.dir, world.fail = childproc.NewDir("maru-e2e-"); world.fail != nil {
 			return
