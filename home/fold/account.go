@@ -87,7 +87,7 @@ func (t *turn) passwordChange(u *User) {
 	switch {
 	case !validHash(t.c.PasswordChange.Password):
 		t.refuse(maru.CodeInvalid)
-	case t.locked(u, true) || t.full(u):
+	case t.locked(u, guesser{Change: true}) || t.full(u):
 	default:
 		t.Jobs = append(t.Jobs, Job{Kind: CheckPassword, Command: t.c})
 	}
@@ -102,10 +102,10 @@ func (t *turn) passwordChecked(u *User) {
 	case b.Busy:
 		t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: busyRetryMS})
 	case b.Version != u.CredentialVersion:
-	case t.locked(u, true) || t.full(u):
+	case t.locked(u, guesser{Change: true}) || t.full(u):
 	case !b.OK:
 		t.change(u)
-		u.Failures = append(u.Failures, Failure{At: u.Clock, Known: true})
+		u.Failures = append(u.Failures, Failure{At: u.Clock, guesser: guesser{Change: true}})
 		t.done(u, maru.CodeInvalidPassword, nil)
 	case !validHash(b.Password):
 		t.refuse(maru.CodeInvalid)

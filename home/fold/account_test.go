@@ -124,6 +124,47 @@ func TestPasswordChange(t *testing.T) {
 	}()), maru.CodeInvalid)
 }
 
+// Who holds a session and guesses at the current password locks the password change,
+// not the owner's devices; and a login in between does not begin the count anew.
+func TestGuessesAtThePasswordChangeAreCountedApart(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	s := w.login("alice")
+	known := func() record.Command {
+		c := w.attempt("alice", "pw")
+		c.LoginChecked.Known = true
+		return c
+	}
+	for range 5 {
+		w.refused(w.call(w.change("alice", s, "guess", "pw2")), maru.CodeInvalidPassword)
+		w.ok(w.call(known()))
+	}
+	w.refused(w.call(w.change("alice", s, "pw", "pw2")), maru.CodeTooMany)
+	w.ok(w.call(known()))
+	w.login("alice")
+	n := w.home("alice")
+	loaded := New(n.Slot, slots, gateways)
+	if err := loaded.Restore(n.Row(w.user("alice"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := loaded.Users["alice"].failures(guesser{Change: true}, 0); got != 5 {
+		t.Errorf("%d failures in the row", got)
+	}
+	for range 5 { // the other way round
+		c := w.attempt("alice", "guess")
+		c.LoginChecked.Known = true
+		w.refused(w.call(c), maru.CodeLoginFailed)
+	}
+	w.now += (30 * time.Minute).Milliseconds()
+	for range 5 {
+		c := w.attempt("alice", "guess")
+		c.LoginChecked.Known = true
+		w.refused(w.call(c), maru.CodeLoginFailed)
+	}
+	w.refused(w.call(known()), maru.CodeTooMany)
+	w.ok(w.call(w.change("alice", s, "pw", "pw2")))
+}
+
 func TestPasswordCheckedLate(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")

@@ -44,14 +44,14 @@ func (t *turn) loginChecked(_ *User) {
 	case b.Version != u.CredentialVersion:
 		t.Jobs = append(t.Jobs, Job{Kind: RecheckLogin, Offset: b.Offset, Command: t.c})
 		return
-	case t.locked(u, b.Known):
+	case t.locked(u, guesser{Known: b.Known}):
 	case result == record.LoginOK && u.Registered:
 		t.loginDone()
 		t.acceptLogin(u)
 		return
 	default:
 		t.change(u)
-		u.Failures = append(u.Failures, Failure{At: u.Clock, Known: b.Known})
+		u.Failures = append(u.Failures, Failure{At: u.Clock, guesser: guesser{Known: b.Known}})
 		t.done(u, maru.CodeLoginFailed, t.refusal())
 	}
 	t.loginDone()
@@ -81,7 +81,7 @@ func (t *turn) acceptLogin(u *User) {
 	}
 	t.change(u)
 	u.LoginAt = u.Clock
-	u.Failures = slices.DeleteFunc(u.Failures, func(f Failure) bool { return f.Known == b.Known })
+	u.Failures = slices.DeleteFunc(u.Failures, func(f Failure) bool { return f.guesser == guesser{Known: b.Known} })
 	answer := t.loginUser(u)
 	if b.Session {
 		s := Session{ID: t.c.ID.Session(), Device: b.Device, CreatedAt: u.Clock, SeenAt: u.Clock, ExpiresAt: u.Clock + t.Rules.SessionTTLMS}
@@ -100,10 +100,9 @@ func (t *turn) acceptLogin(u *User) {
 	t.answerLogin(answer)
 }
 
-// locked refuses when too many checks failed within the window, known devices
-// counted apart: strangers can lock out strangers only.
-func (t *turn) locked(u *User, known bool) bool {
-	n, first := u.failures(known, t.now(u)-t.Rules.FailWindowMS)
+// locked refuses when too many checks from by failed within the window.
+func (t *turn) locked(u *User, by guesser) bool {
+	n, first := u.failures(by, t.now(u)-t.Rules.FailWindowMS)
 	if n < t.Rules.FailMax {
 		return false
 	}
@@ -114,13 +113,13 @@ func (t *turn) locked(u *User, known bool) bool {
 // Locked tells, beside the fold, whether a login of u would be refused for
 // earlier failures at now: then its password need not be checked.
 func (s *State) Locked(u *User, known bool, now int64) bool {
-	n, _ := u.failures(known, max(u.Clock, now)-s.Rules.FailWindowMS)
+	n, _ := u.failures(guesser{Known: known}, max(u.Clock, now)-s.Rules.FailWindowMS)
 	return n >= s.Rules.FailMax
 }
 
 func (t *turn) retryAfter(u *User, b *record.LoginCheckedBody) int64 {
 	if b.Result == record.LoginLocked {
-		if n, first := u.failures(b.Known, t.now(u)-t.Rules.FailWindowMS); n > 0 {
+		if n, first := u.failures(guesser{Known: b.Known}, t.now(u)-t.Rules.FailWindowMS); n > 0 {
 			return max(first+t.Rules.FailWindowMS-t.now(u), busyRetryMS)
 		}
 	}

@@ -23,13 +23,13 @@ type modelUser struct {
 	password   string
 	version    int64
 	sessions   []string
-	failed     map[bool]int // since the last success, by known device
+	failed     map[guesser]int // since the last success
 	done       map[maru.CommandID]maru.Code
 }
 
 func (m *model) user(id string) *modelUser {
 	if m.users[id] == nil {
-		m.users[id] = &modelUser{failed: map[bool]int{}, done: map[maru.CommandID]maru.Code{}}
+		m.users[id] = &modelUser{failed: map[guesser]int{}, done: map[maru.CommandID]maru.Code{}}
 	}
 	return m.users[id]
 }
@@ -75,7 +75,7 @@ func (m *model) decide(u *modelUser, c *record.Command) (code maru.Code, remembe
 	case record.LoginChecked:
 		return m.login(u, c)
 	case record.PasswordChange:
-		if u.failed[true] >= 5 {
+		if u.failed[guesser{Change: true}] >= 5 {
 			return maru.CodeTooMany, false
 		}
 		return later, false
@@ -116,10 +116,10 @@ func (m *model) login(u *modelUser, c *record.Command) (maru.Code, bool) {
 		return maru.CodeLoginFailed, false
 	case b.Version != u.version:
 		return later, false
-	case u.failed[b.Known] >= 5:
+	case u.failed[guesser{Known: b.Known}] >= 5:
 		return maru.CodeTooMany, false
 	case b.Result == record.LoginOK && u.registered:
-		delete(u.failed, b.Known)
+		delete(u.failed, guesser{Known: b.Known})
 		if !b.Session {
 			return later, false // nobody waits, nothing is opened
 		}
@@ -127,7 +127,7 @@ func (m *model) login(u *modelUser, c *record.Command) (maru.Code, bool) {
 		u.sessions = u.sessions[max(0, len(u.sessions)-sessionsMax):]
 		return "", true
 	}
-	u.failed[b.Known]++
+	u.failed[guesser{Known: b.Known}]++
 	return maru.CodeLoginFailed, true
 }
 
@@ -138,10 +138,10 @@ func (m *model) passwordChecked(u *modelUser, c *record.Command) (maru.Code, boo
 	switch {
 	case b.Version != u.version:
 		return later, false
-	case u.failed[true] >= 5:
+	case u.failed[guesser{Change: true}] >= 5:
 		return maru.CodeTooMany, false
 	case !b.OK:
-		u.failed[true]++
+		u.failed[guesser{Change: true}]++
 		return maru.CodeInvalidPassword, true
 	}
 	u.set(b.Password)

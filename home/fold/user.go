@@ -54,11 +54,18 @@ type Session struct {
 	ExpiresAt int64  `json:"expires"`
 }
 
-// Failure is a failed check of the password. Known devices are counted apart, so
-// that a stranger cannot lock the owner out.
+// Failure is a failed check of the password.
 type Failure struct {
-	At    int64 `json:"at"`
-	Known bool  `json:"known,omitempty"`
+	At int64 `json:"at"`
+	guesser
+}
+
+// guesser says from where a password was tried. Each is counted and locked apart: a
+// stranger cannot lock the owner's devices out, nor can who holds a session and
+// guesses at the password change. The zero guesser is an unknown device.
+type guesser struct {
+	Known  bool `json:"known,omitempty"`  // a login from a device that has signed in before
+	Change bool `json:"change,omitempty"` // the current password of a password change
 }
 
 // Pending is a friend being added: the friend's home was asked and has not yet
@@ -101,10 +108,10 @@ func (u *User) pending(friend string) int {
 	return slices.IndexFunc(u.Pending, func(p Pending) bool { return p.Friend == friend })
 }
 
-// failures counts the failed checks after since, of known devices or of others.
-func (u *User) failures(known bool, since int64) (n int, first int64) {
+// failures counts the failed checks after since that came from by.
+func (u *User) failures(by guesser, since int64) (n int, first int64) {
 	for _, f := range u.Failures {
-		if f.Known == known && f.At > since {
+		if f.guesser == by && f.At > since {
 			if n == 0 {
 				first = f.At
 			}
