@@ -22,7 +22,8 @@ type chaos struct {
 	rand    *rand.Rand
 	trouble map[string]trouble // by the name of what has it
 	counts  map[string]int
-	zombies int // homes that were paused for longer than a session and went on
+	starts  []time.Duration // of processes of maru, in the middle of it all
+	zombies int             // homes that were paused for longer than a session and went on
 }
 
 // trouble is what a process has until a time, and how it gets out of it.
@@ -37,10 +38,10 @@ func (x *chaos) strike(m *machine) {
 	isHome := strings.HasPrefix(m.name, "home")
 	switch k := x.rand.IntN(10); {
 	case k < 3:
-		x.note(m.name, "SIGKILL", x.below(3), func() { m.start() })
+		x.note(m.name, "SIGKILL", x.below(3), func() { x.starts = append(x.starts, m.start()) })
 		m.kill()
 	case k < 5:
-		x.note(m.name, "SIGTERM", x.below(3), func() { m.start() })
+		x.note(m.name, "SIGTERM", x.below(3), func() { x.starts = append(x.starts, m.start()) })
 		m.terminate()
 	case k < 7 || !isHome:
 		x.note(m.name, "short SIGSTOP", x.below(3), func() { m.signal(syscall.SIGCONT) })
@@ -141,6 +142,7 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("faults: %v", x.counts)
 	t.Logf("%d zombies; %d times slots were lost to the group, %d times the database fenced an owner", x.zombies, lost, fenced)
+	t.Logf("ready after: %s", percentiles(x.starts))
 	t.Log(w.figures())
 	t.Logf("residents were looked at %d times, %d users at most", look.looks, look.most)
 	if x.zombies > 0 && fenced+lost == 0 {

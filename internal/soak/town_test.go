@@ -85,11 +85,16 @@ func (w *town) everybody() []*person {
 // then.
 func (w *town) live() {
 	old := w.everybody()
-	for _, p := range old {
+	for i, p := range old {
 		w.lives.Go(func() {
-			for w.open() {
+			for acts := 1; w.open(); acts++ {
 				p.act(old)
 				time.Sleep(time.Duration(p.rand.IntN(20)) * time.Millisecond)
+				if acts%busyActs == 0 {
+					n := uint64(1_000_000*(i+1) + acts)
+					p = w.newPerson(fmt.Sprintf("successor%d", n), n)
+					w.arrive(p)
+				}
 			}
 		})
 	}
@@ -100,6 +105,10 @@ func (w *town) live() {
 		}
 	})
 }
+
+// busyActs is after how many things somebody else goes on: a user may not change
+// more within 15 minutes than the home can remember outcomes for.
+const busyActs = 200
 
 func (w *town) open() bool {
 	select {
