@@ -13,7 +13,8 @@ import (
 type cluster struct {
 	partitions     int32  // P
 	loginFromStart bool   // login-request is maru's own topic: no request in it is too old
-	commandsID     string // of the topic that the checkpoints are of; empty: the brokers have no ids
+	commandsID     string // of the topic commands that is there; empty: the brokers have no ids
+	replaced       bool   // Repair: the topic is not the one of the checkpoints
 }
 
 // ensureCluster reads or, at the first start, decides the facts of the cluster,
@@ -55,7 +56,36 @@ func (n *Node) ensureCluster(ctx context.Context) (c cluster, err error) {
 	if err != nil {
 		return c, err
 	}
-	return c, nil
+	err = n.knowLog(ctx, &c)
+	return c, err
+}
+
+// logID is the fact which topic of commands the checkpoints are of.
+const logID = "commands.id"
+
+// knowLog compares the topic of commands with the one that the checkpoints are of.
+// One that was made anew has other records at the same offsets.
+func (n *Node) knowLog(ctx context.Context, c *cluster) (err error) {
+	if c.commandsID, err = n.admin.TopicID(ctx, n.cfg.Topics.Commands); err != nil || c.commandsID == "" {
+		return err
+	}
+	known, _, err := n.store.EnsureMeta(ctx, logID, c.commandsID)
+	if err != nil || known == c.commandsID {
+		return err
+	}
+	c.replaced = true
+	if n.mending {
+		return nil
+	}
+	return &kafka.ErrLogReplaced{Topic: n.cfg.Topics.Commands, ID: c.commandsID, Wanted: known}
+}
+
+// recordLog has the checkpoints be of the topic that is there, after a repair.
+func (n *Node) recordLog(ctx context.Context) error {
+	if !n.cluster.replaced {
+		return nil
+	}
+	return n.store.SetMeta(ctx, logID, n.cluster.commandsID)
 }
 
 // recordPartitions returns the cluster's number of partitions, which is wanted if

@@ -67,32 +67,7 @@ func (s *Store) Slots(ctx context.Context) (all []maru.SlotRow, err error) {
 	return all, nil
 }
 
-const (
-	rebaseSlot  = `UPDATE slots SET epoch = epoch + 1, next_offset = ?, login_next = ? WHERE slot = ? AND epoch = ?`
-	epochOfSlot = `SELECT epoch FROM slots WHERE slot = ?`
-)
-
-// Rebase moves a slot's place in the log, also back, for a log that is shorter
-// than its checkpoint. epoch is the one under which the caller looked at the slot
-// (SlotRow.Epoch): when it has moved meanwhile, a home is at work and nothing is
-// changed (maru.ErrFenced). The epoch is raised, so no earlier owner can write.
-// loginNext -1 stands for a position never set.
-func (s *Store) Rebase(ctx context.Context, slot int32, epoch, next, loginNext int64) error {
-	if next < 0 || loginNext < -1 {
-		return fmt.Errorf("rebase slot %d: %w: an offset below 0", slot, ErrRefused)
-	}
-	err := s.write(ctx, "rebase", func(ctx context.Context, c *session) error {
-		n, err := c.exec(ctx, rebaseSlot, next, orNull(loginNext), slot, epoch)
-		if err == nil && n == 0 {
-			err = maru.ErrFenced
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("rebase slot %d: %w", slot, err)
-	}
-	return nil
-}
+const epochOfSlot = `SELECT epoch FROM slots WHERE slot = ?`
 
 // mine fails with maru.ErrFenced unless epoch is the slot's.
 func (c *session) mine(ctx context.Context, slot int32, epoch int64) error {

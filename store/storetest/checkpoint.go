@@ -218,7 +218,7 @@ func checkpointOutcomeUnknown(t *testing.T, dsn string) {
 	if again.Next != 6 || len(load(t, s, again, "alice")) != 1 {
 		t.Errorf("claim is %+v, want next 6 and the user", again)
 	}
-	wantErr(t, s.Rebase(t.Context(), 0, again.Epoch, 1, 1), maru.ErrOutcomeUnknown)
+	wantErr(t, s.Rebase(t.Context(), []store.Place{{Slot: 0, Epoch: again.Epoch, Next: 1, LoginNext: 1}}), maru.ErrOutcomeUnknown)
 }
 
 // A context that ends before COMMIT is sent leaves nothing in doubt.

@@ -86,23 +86,3 @@ func concurrentClaimsAreGapless(t *testing.T, dsn string) {
 		}
 	}
 }
-
-func rebaseMovesBackAndFences(t *testing.T, dsn string) {
-	s := open(t, dsn, nil)
-	c := claim(t, s, 2)
-	write(t, s, &maru.Checkpoint{Slot: 2, Epoch: c.Epoch, Next: 1000, LoginNext: 50, Aux: []byte("aux"), RulesVersion: 3})
-
-	if err := s.Rebase(t.Context(), 2, c.Epoch, 700, -1); err != nil {
-		t.Fatal(err)
-	}
-	if got := slotRow(t, s, 2); got.Next != 700 || got.LoginNext != -1 || got.Epoch != c.Epoch+1 || got.RulesVersion != 3 {
-		t.Errorf("slot is %+v, want next 700, login next -1, the next epoch", got)
-	}
-	wantErr(t, s.Checkpoint(t.Context(), &maru.Checkpoint{Slot: 2, Epoch: c.Epoch, Next: 1001}), maru.ErrFenced)
-	wantErr(t, s.Rebase(t.Context(), 2, c.Epoch, 1, 1), maru.ErrFenced) // it moved meanwhile
-	wantErr(t, s.Rebase(t.Context(), 9, 1, 1, 1), maru.ErrFenced)       // never claimed
-	wantErr(t, s.Rebase(t.Context(), 2, c.Epoch+1, -1, 1), store.ErrRefused)
-	if again := claim(t, s, 2); again.Next != 700 || string(again.Aux) != "aux" || again.Epoch != c.Epoch+2 {
-		t.Errorf("claim after it is %+v", again)
-	}
-}

@@ -24,6 +24,8 @@ func Run(t *testing.T, fresh func(t *testing.T) string) {
 		{"ClaimOrderedByGeneration", claimOrderedByGeneration},
 		{"ConcurrentClaimsAreGapless", concurrentClaimsAreGapless},
 		{"RebaseMovesBackAndFences", rebaseMovesBackAndFences},
+		{"AuxIsReadBack", auxIsReadBack},
+		{"AmendsUsersThatRest", amendsUsersThatRest},
 		{"CheckpointIsReadBack", checkpointIsReadBack},
 		{"CheckpointCoalesces", checkpointCoalesces},
 		{"CheckpointDeletesFriends", checkpointDeletesFriends},
