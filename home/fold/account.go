@@ -105,7 +105,7 @@ func (t *turn) passwordChecked(u *User) {
 	case t.locked(u, guesser{Change: true}) || t.full(u):
 	case !b.OK:
 		t.change(u)
-		u.Failures = append(u.Failures, Failure{At: u.Clock, guesser: guesser{Change: true}})
+		t.failed(u, guesser{Change: true})
 		t.done(u, maru.CodeInvalidPassword, nil)
 	case !validHash(b.Password):
 		t.refuse(maru.CodeInvalid)

@@ -147,7 +147,7 @@ func TestGuessesAtThePasswordChangeAreCountedApart(t *testing.T) {
 	if err := loaded.Restore(n.Row(w.user("alice"))); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := loaded.Users["alice"].failures(guesser{Change: true}, 0); got != 5 {
+	if got, _ := loaded.failures(loaded.Users["alice"], guesser{Change: true}, w.now); got != 5 {
 		t.Errorf("%d failures in the row", got)
 	}
 	for range 5 { // the other way round

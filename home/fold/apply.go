@@ -182,13 +182,17 @@ func (s *State) Apply(in Input) (e Effect) {
 	}
 	h.apply(&t, u)
 	for _, id := range e.Changed {
-		s.Users[id].expire(&s.Rules)
+		s.Users[id].expire(&s.Rules, s.ahead(in.Time))
 	}
 	return e
 }
 
 // purgeEvery is how often the slot forgets unregistered users, in record time.
 const purgeEvery = 60_000
+
+// ahead is how far Purged is ahead of a record's time, after one with a time that was
+// too late: what begins now is kept as much longer, or it would be forgotten at once.
+func (s *State) ahead(at int64) int64 { return max(0, s.Purged-at) }
 
 // user returns a resident user. An unregistered one whose row may have been
 // deleted counts as absent, whether or not it still is in memory or in SQL.
@@ -237,7 +241,7 @@ func (t *turn) repeated(u *User) bool {
 func (t *turn) change(u *User) {
 	u.Clock = t.now(u)
 	u.Rev++
-	u.prune(&t.Rules)
+	u.prune(&t.Rules, t.in.Time)
 	t.Changed = appendOnce(t.Changed, u.ID)
 }
 
@@ -263,7 +267,7 @@ func (t *turn) finish(u *User, id maru.CommandID, to *record.Address, code maru.
 	}
 	if !id.IsZero() {
 		u.Clock = t.now(u)
-		u.prune(&t.Rules)
+		u.prune(&t.Rules, t.in.Time)
 		u.remember(Outcome{ID: id, At: u.Clock, Code: code, Result: raw})
 		t.Changed = appendOnce(t.Changed, u.ID)
 	}

@@ -51,7 +51,7 @@ func (t *turn) loginChecked(_ *User) {
 		return
 	default:
 		t.change(u)
-		u.Failures = append(u.Failures, Failure{At: u.Clock, guesser: guesser{Known: b.Known}})
+		t.failed(u, guesser{Known: b.Known})
 		t.done(u, maru.CodeLoginFailed, t.refusal())
 	}
 	t.loginDone()
@@ -100,27 +100,35 @@ func (t *turn) acceptLogin(u *User) {
 	t.answerLogin(answer)
 }
 
-// locked refuses when too many checks from by failed within the window.
+// failed counts a failed check.
+func (t *turn) failed(u *User, by guesser) {
+	at := t.in.Time
+	u.Failures = append(u.Failures, Failure{At: at, Until: at + t.Rules.FailWindowMS + t.ahead(at), guesser: by})
+}
+
+// locked refuses when too many checks from by failed within the window. Its time is
+// the record's own: by the user's clock, which never goes back, one record with a
+// time far ahead would make a lock last until then.
 func (t *turn) locked(u *User, by guesser) bool {
-	n, first := u.failures(by, t.now(u)-t.Rules.FailWindowMS)
+	n, first := t.failures(u, by, t.in.Time)
 	if n < t.Rules.FailMax {
 		return false
 	}
-	t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: first + t.Rules.FailWindowMS - t.now(u)})
+	t.reply(t.c.Reply, record.Reply{ID: t.c.ID, Code: maru.CodeTooMany, RetryAfterMS: first + t.Rules.FailWindowMS - t.in.Time})
 	return true
 }
 
 // Locked tells, beside the fold, whether a login of u would be refused for
 // earlier failures at now: then its password need not be checked.
 func (s *State) Locked(u *User, known bool, now int64) bool {
-	n, _ := u.failures(guesser{Known: known}, max(u.Clock, now)-s.Rules.FailWindowMS)
+	n, _ := s.failures(u, guesser{Known: known}, now)
 	return n >= s.Rules.FailMax
 }
 
 func (t *turn) retryAfter(u *User, b *record.LoginCheckedBody) int64 {
 	if b.Result == record.LoginLocked {
-		if n, first := u.failures(guesser{Known: b.Known}, t.now(u)-t.Rules.FailWindowMS); n > 0 {
-			return max(first+t.Rules.FailWindowMS-t.now(u), busyRetryMS)
+		if n, first := t.failures(u, guesser{Known: b.Known}, t.in.Time); n > 0 {
+			return max(first+t.Rules.FailWindowMS-t.in.Time, busyRetryMS)
 		}
 	}
 	return busyRetryMS

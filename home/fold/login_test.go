@@ -2,6 +2,7 @@ package fold
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -201,8 +202,8 @@ func TestLockedBesideTheFold(t *testing.T) {
 	if !s.Locked(u, false, w.now) || s.Locked(u, true, w.now) || s.Locked(u, false, w.now+(30*time.Minute).Milliseconds()) {
 		t.Error("Locked does not agree with the fold")
 	}
-	if !s.Locked(u, false, 0) {
-		t.Error("a slow clock unlocks")
+	if half := (15 * time.Minute).Milliseconds(); !s.Locked(u, false, w.now-half) || !s.Locked(u, false, w.now+half) {
+		t.Error("a clock that is somewhat wrong unlocks")
 	}
 	locked := w.attempt("alice", "pw")
 	locked.LoginChecked.Result = record.LoginLocked
@@ -297,6 +298,51 @@ func TestDeviceOfASession(t *testing.T) {
 		if all := w.user("alice").Sessions; all[len(all)-1].Device != want {
 			t.Errorf("device %q is kept as %q", device, all[len(all)-1].Device)
 		}
+	}
+}
+
+// One record with a time far ahead, of anybody in the slot or of the users themselves,
+// locks nobody until then, and nobody tells an id that exists from one that does not.
+func TestTimeFarAheadLocksNobody(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		w := newWorld(t)
+		w.register("real")
+		nobody, third := "", ""
+		for i := 0; third == ""; i++ {
+			if id := fmt.Sprint("x", i); w.home(id) == w.home("real") {
+				nobody, third = id, nobody
+			}
+		}
+		pair := func(password string) record.Reply {
+			t.Helper()
+			a, b := w.call(w.attempt("real", password)), w.call(w.attempt(nobody, password))
+			if a.Code != b.Code || a.RetryAfterMS != b.RetryAfterMS {
+				t.Fatalf("a user is answered %s %d, nobody %s %d", a.Code, a.RetryAfterMS, b.Code, b.RetryAfterMS)
+			}
+			return a
+		}
+		for range 3 {
+			w.refused(pair("guess"), maru.CodeLoginFailed)
+		}
+		back := w.now
+		w.now += (24 * time.Hour).Milliseconds()
+		if own {
+			w.refused(pair("guess"), maru.CodeLoginFailed)
+		} else {
+			w.register(third)
+		}
+		w.now = back + 1000
+		var r record.Reply
+		for i := 0; r.Code != maru.CodeTooMany; i++ {
+			if r = pair("guess"); i > 5 {
+				t.Fatal("never locked")
+			}
+		}
+		if r.RetryAfterMS > (30 * time.Minute).Milliseconds() {
+			t.Errorf("locked for %d ms", r.RetryAfterMS)
+		}
+		w.now += r.RetryAfterMS + 1000
+		w.login("real")
 	}
 }
 

@@ -40,7 +40,7 @@ type User struct {
 // details is the part of a user that only the home reads: one column of the row.
 type details struct {
 	Sessions []Session `json:"sessions,omitempty"` // in the order opened
-	Failures []Failure `json:"failures,omitempty"` // in the order of the log
+	Failures []Failure `json:"failures,omitempty"` // in the order of the log, of record time that may go back
 	Pending  []Pending `json:"pending,omitempty"`  // in the order begun
 	Outcomes []Outcome `json:"outcomes,omitempty"` // in the order of the log
 }
@@ -55,8 +55,12 @@ type Session struct {
 }
 
 // Failure is a failed check of the password.
+//
+// It counts for a window, and never beyond the slot's Purged: what is known of an id
+// that nobody has may be gone then, and both are to be locked alike.
 type Failure struct {
-	At int64 `json:"at"`
+	At    int64 `json:"at"`
+	Until int64 `json:"until"` // compared with Purged
 	guesser
 }
 
@@ -108,11 +112,14 @@ func (u *User) pending(friend string) int {
 	return slices.IndexFunc(u.Pending, func(p Pending) bool { return p.Friend == friend })
 }
 
-// failures counts the failed checks after since that came from by.
-func (u *User) failures(by guesser, since int64) (n int, first int64) {
+// failures counts the failed checks of u that came from by, and returns the time of the
+// first of them. What is more than a window ahead of at has a wrong time and counts
+// no more than what is a window past.
+func (s *State) failures(u *User, by guesser, at int64) (n int, first int64) {
+	window := s.Rules.FailWindowMS
 	for _, f := range u.Failures {
-		if f.guesser == by && f.At > since {
-			if n == 0 {
+		if f.guesser == by && f.Until > s.Purged && f.At > at-window && f.At < at+window {
+			if n == 0 || f.At < first {
 				first = f.At
 			}
 			n++
@@ -121,11 +128,12 @@ func (u *User) failures(by guesser, since int64) (n int, first int64) {
 	return n, first
 }
 
-// prune forgets what has passed by the user's clock. Only a change of the user
+// prune forgets what has passed by the user's clock, and of failures what has passed
+// by the record's time, which is at. Only a change of the user
 // prunes: a question leaves memory and row as they are, or the two would differ.
-func (u *User) prune(r *Rules) {
+func (u *User) prune(r *Rules, at int64) {
 	u.forget(u.Clock - r.WindowMS)
-	u.Failures = dropWhile(u.Failures, func(f Failure) bool { return f.At <= u.Clock-r.FailWindowMS })
+	u.Failures = slices.DeleteFunc(u.Failures, func(f Failure) bool { return f.At <= at-r.FailWindowMS })
 	if slices.ContainsFunc(u.Sessions, func(s Session) bool { return s.ExpiresAt <= u.Clock }) {
 		u.Sessions = slices.DeleteFunc(u.Sessions, func(s Session) bool { return s.ExpiresAt <= u.Clock })
 	}
@@ -146,16 +154,16 @@ func dropWhile[T any](s []T, passed func(T) bool) []T {
 
 // expire sets ExpiresAt. It is decided when the user changes and kept, since SQL
 // deletes by the row: rules that change later must not move it in memory alone.
-func (u *User) expire(r *Rules) {
+func (u *User) expire(r *Rules, ahead int64) {
 	u.ExpiresAt = 0
 	if u.Registered {
 		return
 	}
 	for _, o := range u.Outcomes {
-		u.ExpiresAt = max(u.ExpiresAt, o.At+r.WindowMS)
+		u.ExpiresAt = max(u.ExpiresAt, o.At+r.WindowMS+ahead)
 	}
 	for _, f := range u.Failures {
-		u.ExpiresAt = max(u.ExpiresAt, f.At+r.FailWindowMS)
+		u.ExpiresAt = max(u.ExpiresAt, f.Until)
 	}
 }
 
