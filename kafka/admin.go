@@ -63,21 +63,42 @@ func (a *Admin) LogEnds(ctx context.Context, topic string) (map[int32]int64, err
 // of the same name made later does not have; "" when there is no such topic, or
 // when the brokers have no ids (before Kafka 2.8).
 func (a *Admin) TopicID(ctx context.Context, topic string) (string, error) {
-	return topicID(ctx, a.adm, topic)
+	return topicID(ctx, a.cl, topic)
 }
 
-func topicID(ctx context.Context, adm *kadm.Client, topic string) (string, error) {
-	md, err := adm.Metadata(ctx, topic)
-	if err == nil {
-		err = md.Topics[topic].Err
-	}
-	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return "", nil
-	}
+func topicID(ctx context.Context, cl *kgo.Client, topic string) (string, error) {
+	ids, err := topicsNow(ctx, cl, topic)
 	if err != nil {
-		return "", fmt.Errorf("asking for the id of topic %s: %w", topic, err)
+		return "", err
 	}
-	return idText(md.Topics[topic].ID), nil
+	return idText(ids[topic]), nil
+}
+
+// topicsNow returns those of the topics that exist, with their ids. It asks the
+// cluster: the library's own answers may be some seconds old, from before a topic
+// was deleted and made again.
+func topicsNow(ctx context.Context, cl *kgo.Client, topics ...string) (map[string]kadm.TopicID, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, topic := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(topic)
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return nil, fmt.Errorf("asking the cluster for its topics: %w", err)
+	}
+	exist := map[string]kadm.TopicID{}
+	for _, t := range resp.Topics {
+		switch err := kerr.ErrorForCode(t.ErrorCode); {
+		case t.Topic == nil || errors.Is(err, kerr.UnknownTopicOrPartition):
+		case err != nil:
+			return nil, fmt.Errorf("asking the cluster for topic %s: %w", *t.Topic, err)
+		default:
+			exist[*t.Topic] = t.TopicID
+		}
+	}
+	return exist, nil
 }
 
 // idText is a topic id as text, "" for none.

@@ -124,10 +124,30 @@ func TestRecreatedCommands(t *testing.T) {
 	})
 }
 
-func TestTopicIDOfNoTopic(t *testing.T) {
+func TestTopicIDIsOfThisMoment(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, b *broker, a *Admin) {
-		if id, err := a.TopicID(t.Context(), commandsTopic); id != "" || err != nil {
-			t.Errorf("a topic that does not exist has the id %q, %v", id, err)
+		id := func() string {
+			t.Helper()
+			id, err := a.TopicID(t.Context(), commandsTopic)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		if got := id(); got != "" {
+			t.Errorf("a topic that does not exist has the id %q", got)
+		}
+		create(t, a, commandsTopic, 1, 1, nil)
+		first := id()
+		if _, err := a.adm.DeleteTopic(t.Context(), commandsTopic); err != nil {
+			t.Fatal(err)
+		}
+		if got := id(); got != "" {
+			t.Errorf("a topic that was deleted this moment has the id %q", got)
+		}
+		create(t, a, commandsTopic, 1, 1, nil)
+		if got := id(); got == "" || got == first {
+			t.Errorf("made again, the topic has the id %q; it had %q", got, first)
 		}
 	})
 }

@@ -63,7 +63,7 @@ func (s *Slots) tryClaim(ctx context.Context, l Lease, gen int32, force bool, cu
 	if res.err = checkCommands(s.cfg.Commands, l.Slot, res.pos.Commands, start, end, cut); res.err != nil {
 		return res
 	}
-	if res.logID, res.err = topicID(ctx, s.adm, s.cfg.Commands); res.err != nil {
+	if res.logID, res.err = topicID(ctx, s.direct, s.cfg.Commands); res.err != nil {
 		return res
 	}
 	start, end, err = logRange(ctx, s.direct, s.cfg.Login, l.Slot)
