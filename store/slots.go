@@ -67,6 +67,18 @@ func (s *Store) Slots(ctx context.Context) (all []maru.SlotRow, err error) {
 	return all, nil
 }
 
+const maxRules = `SELECT COALESCE(MAX(rules_version), 0) FROM slots`
+
+// MaxRulesVersion returns the highest version of the rules that a checkpoint is
+// of, 0 when there is none. A home that knows only lower ones could not go on.
+func (s *Store) MaxRulesVersion(ctx context.Context) (version int, err error) {
+	err = s.read(ctx, func(ctx context.Context, c *session) error { return c.row(ctx, maxRules).Scan(&version) })
+	if err != nil {
+		return 0, fmt.Errorf("read the version of the rules: %w", err)
+	}
+	return version, nil
+}
+
 const epochOfSlot = `SELECT epoch FROM slots WHERE slot = ?`
 
 // mine fails with maru.ErrFenced unless epoch is the slot's.

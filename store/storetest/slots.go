@@ -37,6 +37,22 @@ func claimRaisesEpoch(t *testing.T, dsn string) {
 	}
 }
 
+func highestRules(t *testing.T, dsn string) {
+	s := open(t, dsn, nil)
+	want := func(version int) {
+		t.Helper()
+		if got, err := s.MaxRulesVersion(t.Context()); got != version || err != nil {
+			t.Errorf("the highest version is %d (%v), want %d", got, err, version)
+		}
+	}
+	want(0)
+	for slot, version := range []int{2, 7, 3} {
+		c := claim(t, s, int32(slot))
+		write(t, s, &maru.Checkpoint{Slot: int32(slot), Epoch: c.Epoch, Next: 1, RulesVersion: version})
+	}
+	want(7)
+}
+
 func claimOrderedByGeneration(t *testing.T, dsn string) {
 	s := open(t, dsn, nil)
 	ctx := t.Context()

@@ -24,6 +24,7 @@ func Run(t *testing.T, fresh func(t *testing.T) string) {
 		{"ClaimOrderedByGeneration", claimOrderedByGeneration},
 		{"ConcurrentClaimsAreGapless", concurrentClaimsAreGapless},
 		{"RebaseMovesBackAndFences", rebaseMovesBackAndFences},
+		{"HighestRules", highestRules},
 		{"AuxIsReadBack", auxIsReadBack},
 		{"AmendsUsersThatRest", amendsUsersThatRest},
 		{"CheckpointIsReadBack", checkpointIsReadBack},
