@@ -318,7 +318,7 @@ func (s *slot) checked(l *login, result record.LoginResult, version int64) {
 		V: record.Version, Kind: record.LoginChecked, ID: l.id, User: l.user,
 		LoginChecked: &record.LoginCheckedBody{
 			Result: result, Requested: l.user, Version: version, Offset: l.offset, Echo: l.echo,
-			Device: l.claims.Device, Known: l.claims.Known, Session: l.valid,
+			Device: l.claims.Device, Known: l.claims.Known, Session: l.valid, SignedAt: l.claims.SignedAt,
 		},
 	}
 	if l.valid {

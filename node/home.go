@@ -38,6 +38,9 @@ func (n *Node) startHome(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.checkRules(ctx); err != nil {
+		return err
+	}
 	p := &homePart{topic: n.cfg.Topics.Commands, ready: make(chan struct{})}
 	n.home = p
 	if err := n.announce(ctx, p); err != nil {
@@ -109,6 +112,32 @@ func (n *Node) homeTopics() home.Topics {
 	return home.Topics{Commands: t.Commands, Delivery: t.Delivery, LoginRequest: t.LoginRequest, LoginResponse: t.LoginResponse}
 }
 
+// checkRules refuses to start a home that could not go on from the checkpoints: it
+// would take slots from others only to leave again.
+func (n *Node) checkRules(ctx context.Context) error {
+	version, err := n.store.MaxRulesVersion(ctx)
+	if err == nil && version > fold.MaxVersion {
+		err = fmt.Errorf("this cluster is at version %d of the rules, this maru knows %d: start a newer maru here", version, fold.MaxVersion)
+	}
+	return err
+}
+
+// mendTopics makes topics again that somebody has deleted: without one that outputs
+// go to, checkpoints would wait for ever. It says so, since their records are lost.
+func (n *Node) mendTopics(ctx context.Context) {
+	layout := n.cfg.layout(n.cluster.partitions)
+	missing, err := n.admin.Missing(ctx, layout)
+	if err != nil || len(missing) == 0 {
+		return // what cannot be reached is the health check's to tell
+	}
+	n.log.Error("topics were deleted, making them again", "topics", missing)
+	report, err := n.admin.EnsureTopics(ctx, layout, false)
+	n.logReport(report)
+	if err != nil && ctx.Err() == nil {
+		n.log.Error("topics not made again", "err", err)
+	}
+}
+
 // announceEvery is how often homes say which version of the rules they can apply;
 // one that was silent for announceLapse is not asked any more.
 const (
@@ -142,6 +171,7 @@ func (n *Node) announce(ctx context.Context, p *homePart) error {
 		if err := once(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("home not announced", "err", err)
 		}
+		n.mendTopics(ctx)
 	})
 	n.onClose("announcement", func(ctx context.Context) error {
 		stop()

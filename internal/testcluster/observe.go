@@ -164,19 +164,33 @@ func (c *Cluster) Produce(topic, key, value string, headers ...maru.Header) {
 	}
 }
 
+// Delete deletes a topic with all its records.
+func (c *Cluster) Delete(topic string) {
+	c.T.Helper()
+	c.administer(func(ctx context.Context, adm *kadm.Client) error {
+		_, err := adm.DeleteTopic(ctx, topic)
+		return err
+	})
+}
+
 // Recreate deletes a topic with all its records and makes it anew.
 func (c *Cluster) Recreate(topic string, partitions int32) {
+	c.T.Helper()
+	c.Delete(topic)
+	c.administer(func(ctx context.Context, adm *kadm.Client) error {
+		_, err := adm.CreateTopic(ctx, partitions, 1, nil, topic)
+		return err
+	})
+}
+
+func (c *Cluster) administer(do func(context.Context, *kadm.Client) error) {
 	c.T.Helper()
 	cl, err := kgo.NewClient(c.broker.SeedOpts()...)
 	if err != nil {
 		c.T.Fatal(err)
 	}
 	defer cl.Close()
-	adm := kadm.NewClient(cl)
-	if _, err := adm.DeleteTopic(context.Background(), topic); err != nil {
-		c.T.Fatal(err)
-	}
-	if _, err := adm.CreateTopic(context.Background(), partitions, 1, nil, topic); err != nil {
+	if err := do(context.Background(), kadm.NewClient(cl)); err != nil {
 		c.T.Fatal(err)
 	}
 }

@@ -138,3 +138,19 @@ func TestAGatewayLosesItsPlaceInDelivery(t *testing.T) {
 		}
 	})
 }
+
+// Somebody deletes the topic that other programs read answers from. It is made again
+// by itself, and checkpoints, which wait for every output, go on.
+func TestTheAnswersTopicIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Start(t, Options{})
+		p := c.NewPerson("ann")
+		p.Register()
+		c.Delete("login-response")
+		p.Login()
+		f := &findings{}
+		if !c.quiesce(f) {
+			t.Errorf("no checkpoint any more: %v", f.list)
+		}
+	})
+}
