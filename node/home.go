@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,7 @@ func (n *Node) startSlots(p *homePart) (err error) {
 	}
 	p.slots, err = kafka.StartSlots(kafka.SlotsConfig{
 		Conn: n.conn, Group: n.cfg.Group, Commands: n.cfg.Topics.Commands, Login: n.cfg.Topics.LoginRequest,
-		Partitions: n.cluster.partitions, LoginFromStart: n.cluster.loginFromStart,
+		Partitions: n.cluster.partitions, LoginFromStart: n.cluster.loginFromStart, CommandsID: n.cluster.commandsID,
 		Session: n.cfg.Session, Heartbeat: n.cfg.Seams.Heartbeat, Rebalance: n.cfg.Seams.Rebalance, Force: force,
 		Handler: &handler{p, n.cfg.Seams.Fetch}, Fatal: n.fail, Logger: n.log,
 	})
@@ -124,15 +125,21 @@ func (n *Node) checkRules(ctx context.Context) error {
 
 // mendTopics makes topics again that somebody has deleted: without one that outputs
 // go to, checkpoints would wait for ever. It says so, since their records are lost.
+// The log itself, commands, is not made again: an empty one is not that log.
 func (n *Node) mendTopics(ctx context.Context) {
 	layout := n.cfg.layout(n.cluster.partitions)
 	missing, err := n.admin.Missing(ctx, layout)
 	if err != nil || len(missing) == 0 {
 		return // what cannot be reached is the health check's to tell
 	}
-	n.log.Error("topics were deleted, making them again", "topics", missing)
-	report, err := n.admin.EnsureTopics(ctx, layout, false)
-	n.logReport(report)
+	n.log.Error("topics were deleted", "topics", missing)
+	if slices.Contains(missing, n.cfg.Topics.Commands) {
+		n.log.Error("the log itself was deleted: bring it back, or stop all homes and run `maru repair`", "topic", n.cfg.Topics.Commands)
+	}
+	created, err := n.admin.Remake(ctx, layout, missing)
+	if len(created) > 0 {
+		n.log.Warn("topics made again, empty", "topics", created)
+	}
 	if err != nil && ctx.Err() == nil {
 		n.log.Error("topics not made again", "err", err)
 	}
