@@ -25,7 +25,8 @@ type repairCmd struct {
 	adminFlags
 }
 
-// repairLimit bounds a repair: it reads one row and two offsets per slot.
+// repairLimit bounds a repair: it reads the offsets of every slot and, if one is to be
+// mended, every user twice.
 const repairLimit = 2 * time.Minute
 
 // Run repairs, and tells what was lost with the log.
