@@ -2,6 +2,7 @@ package soak
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -221,6 +222,8 @@ func percentiles(all []time.Duration) string {
 		return "none"
 	}
 	s := slices.Sorted(slices.Values(all))
-	at := func(q float64) time.Duration { return s[int(q*float64(len(s)-1))].Round(time.Millisecond) }
+	at := func(q float64) time.Duration { // nearest rank
+		return s[int(math.Ceil(q*float64(len(s))))-1].Round(time.Millisecond)
+	}
 	return fmt.Sprintf("p50 %v, p99 %v, max %v (n=%d)", at(0.5), at(0.99), at(1), len(s))
 }
