@@ -30,7 +30,7 @@ var (
 	onTopics  = story{"what REST causes is on the topics", (*site).restOnTopics}
 	garbage   = story{"garbage stops no partition", (*site).garbageStopsNothing}
 	large     = story{"5 MB stop no partition", (*site).fiveMegabytes}
-	described = story{"topics are as asked", (*site).topicsAsAsked}
+	asAsked   = story{"topics are as asked", (*site).topicsAsAsked}
 	byHand    = story{"a topic made by hand", (*site).topicByHand}
 	grouped   = story{"the group shows owners and lag", (*site).groupShown}
 	secrets   = story{"secrets are nowhere", (*site).secretsNowhere}
@@ -38,7 +38,7 @@ var (
 
 func TestEmbeddedBroker(t *testing.T) {
 	s := embeddedSite(t)
-	s.tell(t, reference, onTopics, garbage, large, described, byHand, grouped,
+	s.tell(t, reference, onTopics, garbage, large, asAsked, byHand, grouped,
 		story{"maru's topics and group are kept", (*site).protectedFromOutside}, secrets)
 	s.gateway.terminate(t)
 }
@@ -64,7 +64,7 @@ func TestThreeBrokers(t *testing.T) {
 	s.gateway = start("solo", "--partitions", strconv.Itoa(partitions))
 	s.homes = []*process{s.gateway}
 	s.join(t)
-	s.tell(t, reference, described, grouped)
+	s.tell(t, reference, asAsked, grouped)
 	if t.Failed() {
 		return
 	}

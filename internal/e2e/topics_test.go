@@ -19,8 +19,22 @@ var partitionLine = regexp.MustCompile(`Partition: (\d+)\s+Leader: (\d+)\s+Repli
 // having checked that it has so many partitions with so many replicas.
 func (s *site) describe(t *testing.T, topic string, partitions, replicas int) string {
 	t.Helper()
-	out := s.mustTool(t, "", "kafka-topics", "--describe", "--topic", topic)
-	head, _, _ := strings.Cut(out, "\n")
+	return described(t, s.mustTool(t, "", "kafka-topics", "--describe", "--topic", topic), topic, partitions, replicas)
+}
+
+// described is describe of one topic among those that the tool has shown.
+func described(t *testing.T, shown, topic string, partitions, replicas int) string {
+	t.Helper()
+	var rows []string
+	for line := range strings.Lines(shown) {
+		if strings.Contains(line, "Topic: "+topic+"\t") {
+			rows = append(rows, line)
+		}
+	}
+	if len(rows) == 0 {
+		t.Fatalf("%s is not described:\n%s", topic, shown)
+	}
+	head, out := rows[0], strings.Join(rows[1:], "")
 	for _, want := range []string{"PartitionCount: " + strconv.Itoa(partitions) + "\t", "ReplicationFactor: " + strconv.Itoa(replicas) + "\t"} {
 		if !strings.Contains(head, want) {
 			t.Errorf("%s lacks %q: %s", topic, want, head)
@@ -42,12 +56,13 @@ func (s *site) describe(t *testing.T, topic string, partitions, replicas int) st
 
 // topicsAsAsked compares the topics that maru made with what was asked for.
 func (s *site) topicsAsAsked(t *testing.T) {
+	shown := s.mustTool(t, "", "kafka-topics", "--describe")
 	for _, topic := range topics {
 		n := partitions
 		if topic == "delivery" {
 			n = 64
 		}
-		head := s.describe(t, topic, n, s.replicas)
+		head := described(t, shown, topic, n, s.replicas)
 		if topic != "commands" {
 			continue
 		}
@@ -141,8 +156,9 @@ func TestTopicsAtStart(t *testing.T) {
 		create(t, "one-login-request", 1)
 		dsn, data := pg.Database(t), t.TempDir()
 		p := serve(t, "grower", data, args("one-", dsn, "--partitions", "2")...)
-		s.describe(t, "one-login-request", 2, 3)
-		s.describe(t, "one-login-response", 2, 3)
+		shown := s.mustTool(t, "", "kafka-topics", "--describe")
+		described(t, shown, "one-login-request", 2, 3)
+		described(t, shown, "one-login-response", 2, 3)
 		p.terminate(t)
 		refused(t, 2, "--partitions 3, but this cluster was made with 2 and users live by it: leave the setting out, or change the number with `maru grow`",
 			append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, args("one-", dsn, "--partitions", "3")...)...)
