@@ -41,7 +41,7 @@ func OpenDelivery(ctx context.Context, c Conn, topic string, partition int32,
 	if err != nil {
 		return nil, err
 	}
-	end, err := listOffset(ctx, cl, topic, partition, atLogEnd)
+	end, err := listEnd(ctx, cl, topic, partition)
 	if err != nil {
 		cl.Close()
 		return nil, err
@@ -53,6 +53,26 @@ func OpenDelivery(ctx context.Context, c Conn, topic string, partition int32,
 	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(end)}})
 	go d.run(run, c, handle, lost)
 	return d, nil
+}
+
+// listEndRounds bounds how often listEnd asks: some 5 s.
+const listEndRounds = 10
+
+// listEnd asks for the end of a partition, which is where a topic that was just
+// made meets its first request: all brokers' metadata name its leaders before each
+// leader knows of it itself, and answers so for a moment.
+func listEnd(ctx context.Context, cl *kgo.Client, topic string, partition int32) (int64, error) {
+	for round := 1; ; round++ {
+		end, err := listOffset(ctx, cl, topic, partition, atLogEnd)
+		if err == nil || !kerr.IsRetriable(err) || round == listEndRounds {
+			return end, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(backoff(round)):
+		}
+	}
 }
 
 func (d *Delivery) run(ctx context.Context, c Conn, handle func(maru.LogRecord), lost func(error)) {

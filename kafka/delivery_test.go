@@ -55,6 +55,35 @@ func (in *inbox) open(t *testing.T, c Conn) *Delivery {
 	return d
 }
 
+// The leader of a partition that was just made does not know of it for a moment,
+// although the metadata name it. A gateway that starts meanwhile waits.
+func TestDeliveryWaitsForTheLeaderOfANewTopic(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, b *broker, a *Admin) {
+		create(t, a, deliveryTopic, 4, 1, nil)
+		b.put(t, deliveryTopic, 1, "before")
+		left := 3
+		b.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			if left == 0 {
+				return nil, nil, false
+			}
+			left--
+			b.KeepControl()
+			asked := r.(*kmsg.ListOffsetsRequest).Topics[0]
+			p := kmsg.NewListOffsetsResponseTopicPartition()
+			p.Partition, p.ErrorCode = asked.Partitions[0].Partition, kerr.UnknownTopicOrPartition.Code
+			resp := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+			resp.Topics = []kmsg.ListOffsetsResponseTopic{{Topic: asked.Topic, Partitions: []kmsg.ListOffsetsResponseTopicPartition{p}}}
+			return resp, nil, true
+		})
+		var in inbox
+		d := in.open(t, b.link("gateway").conn(t))
+		defer d.Close()
+		if next, _ := d.Position(); next != 1 || left != 0 {
+			t.Errorf("delivery is open at %d with %d refusals left, want 1 and none", next, left)
+		}
+	})
+}
+
 // A record that is written right after OpenDelivery returned is read (hazard 2
 // of ownership: a reader that starts at the end without listing it missed every
 // first reply). The fetch is held back until the record is there.
