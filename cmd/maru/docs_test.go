@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/alecthomas/kong"
 )
 
 // documents are the Markdown files of the repository, by path from its root.
@@ -75,10 +77,8 @@ var (
 // What documents name is there.
 func TestDocumentsNameWhatExists(t *testing.T) {
 	testCode, steps := sources(t, true), readFile(t, "internal/faultswitch/steps.go")
-	flags := map[string]bool{"--dry-run": true, "--allow-weak": true, "--describe": true}
-	for name := range settingNames(parserFor(t, &cli{}).Model) {
-		flags["--"+name] = true
-	}
+	flags := map[string]bool{"--describe": true} // of Kafka's tools
+	collectFlags(parserFor(t, &cli{}).Model.Node, flags)
 	for name, text := range documents(t) {
 		for _, m := range mdLink.FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(root(t), filepath.Dir(name), filepath.FromSlash(m[1]))); err != nil {
@@ -107,6 +107,16 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 				t.Errorf("%s names %s, which is no flag", name, m[1])
 			}
 		}
+	}
+}
+
+// collectFlags adds the flags of a command and of those under it.
+func collectFlags(n *kong.Node, flags map[string]bool) {
+	for _, f := range n.Flags {
+		flags["--"+f.Name] = true
+	}
+	for _, child := range n.Children {
+		collectFlags(child, flags)
 	}
 }
 
