@@ -55,16 +55,19 @@ func OpenDelivery(ctx context.Context, c Conn, topic string, partition int32,
 	return d, nil
 }
 
-// listEndRounds bounds how often listEnd asks: some 5 s.
-const listEndRounds = 10
+// listEndRounds bounds how often listEnd asks: for 13 s at least, which is longer
+// than a dead broker stays the leader of its partitions (broker.session.timeout.ms,
+// 9 s).
+const listEndRounds = 18
 
-// listEnd asks for the end of a partition, which is where a topic that was just
-// made meets its first request: all brokers' metadata name its leaders before each
-// leader knows of it itself, and answers so for a moment.
+// listEnd asks for the end of a partition, and waits for a leader that can tell: one
+// that died is replaced by another, and one of a topic that was just made is named
+// by the metadata before it knows of that itself.
 func listEnd(ctx context.Context, cl *kgo.Client, topic string, partition int32) (int64, error) {
 	for round := 1; ; round++ {
 		end, err := listOffset(ctx, cl, topic, partition, atLogEnd)
-		if err == nil || !kerr.IsRetriable(err) || round == listEndRounds {
+		var said *kerr.Error
+		if err == nil || errors.As(err, &said) && !said.Retriable || round == listEndRounds {
 			return end, err
 		}
 		select {
