@@ -57,7 +57,10 @@ func (a *Admin) EnsureTopics(ctx context.Context, l Layout, first bool) (Report,
 			return e.report, err
 		}
 		if !again {
-			return e.report, e.settings(ctx)
+			// A broker that has not yet heard of a topic just made answers that there is none.
+			if err = e.settings(ctx); !errors.Is(err, kerr.UnknownTopicOrPartition) {
+				return e.report, err
+			}
 		}
 		if round == ensureRounds {
 			return e.report, errors.New("the topics were created, but some partitions have no leader yet: see whether all brokers are up")

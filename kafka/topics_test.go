@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func bubble(t *testing.T, brokers int, fn func(t *testing.T, b *broker, a *Admin), opts ...kfake.Opt) {
@@ -343,6 +344,30 @@ func TestRefusedCreationIsAnError(t *testing.T) {
 		_, err := a.EnsureTopics(t.Context(), testLayout(2, 1), true)
 		if !errors.Is(err, kerr.PolicyViolation) || !strings.Contains(err.Error(), commandsTopic) {
 			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// Right after a topic was made, some brokers have not heard of it.
+func TestBrokersHearLateOfATopic(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, b *broker, a *Admin) {
+		late := 3
+		onRequest(b, func(r *kmsg.DescribeConfigsRequest) (kmsg.Response, error, bool) {
+			if late == 0 {
+				return nil, nil, false
+			}
+			late--
+			resp := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+			for _, asked := range r.Resources {
+				res := kmsg.NewDescribeConfigsResponseResource()
+				res.ResourceType, res.ResourceName, res.ErrorCode = asked.ResourceType, asked.ResourceName, kerr.UnknownTopicOrPartition.Code
+				resp.Resources = append(resp.Resources, res)
+			}
+			return resp, nil, true
+		})
+		report, err := a.EnsureTopics(t.Context(), testLayout(2, 1), true)
+		if err != nil || len(report.Created) != 4 || late != 0 {
+			t.Errorf("%+v, %v; %d late answers left", report, err, late)
 		}
 	})
 }
