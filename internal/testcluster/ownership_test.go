@@ -78,7 +78,7 @@ func TestHandOverTimes(t *testing.T) {
 func (c *Cluster) probe(event func()) time.Duration {
 	var people []*Person
 	for slot := range c.layout.partitions {
-		p := c.NewPerson(c.idIn(slot))
+		p := c.NewPerson(c.idsIn(slot, 0))
 		p.Register()
 		p.Login()
 		people = append(people, p)
@@ -108,12 +108,17 @@ func (c *Cluster) probe(event func()) time.Duration {
 	return time.Duration(worst.Load())
 }
 
-// idIn returns a user id of the slot.
-func (c *Cluster) idIn(slot int32) string {
+// idsIn returns the nth of the user ids of a slot.
+func (c *Cluster) idsIn(slot int32, n int) string {
 	for i := 0; ; i++ {
-		if id := fmt.Sprintf("probe%d", i); maru.SlotOf(id, c.layout.partitions) == slot {
+		id := fmt.Sprintf("probe%d", i)
+		if maru.SlotOf(id, c.layout.partitions) != slot {
+			continue
+		}
+		if n == 0 {
 			return id
 		}
+		n--
 	}
 }
 
