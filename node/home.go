@@ -85,8 +85,14 @@ func (n *Node) startSlots(p *homePart) (err error) {
 	}
 	close(p.ready)
 	n.onClose("slots", p.slots.Stop)
-	watched := every(stuckLoop/10, func(context.Context) {
-		if at := p.slots.LastTurn(); time.Since(at) > stuckLoop {
+	var last time.Time
+	seen := 0
+	watched := every(stuckLoop/stuckLooks, func(context.Context) {
+		at := p.slots.LastTurn()
+		if seen++; at != last {
+			last, seen = at, 0
+		}
+		if seen >= stuckLooks {
 			n.fail(fmt.Errorf("the loop that owns the slots has not turned since %v: this process ends so that another home takes over", at.Format(time.RFC3339)))
 		}
 	})
@@ -188,8 +194,13 @@ func (n *Node) announce(ctx context.Context, p *homePart) error {
 }
 
 // stuckLoop is how long the owner loop of the slots, which turns twice a second, may
-// stand still: the Kafka client itself would keep the slots of a stuck process.
-const stuckLoop = 30 * time.Second
+// stand still: the Kafka client itself would keep the slots of a stuck process. The
+// looks are counted, and no times compared: a process that was stopped, or whose
+// machine slept, is not stuck.
+const (
+	stuckLoop  = 30 * time.Second
+	stuckLooks = 10
+)
 
 // handler lets kafka.Slots feed a home.Home: the two packages do not know each other.
 type handler struct {
