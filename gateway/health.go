@@ -27,8 +27,14 @@ type checkResult struct {
 // getReady answers 200 when load balancers may send clients here, otherwise 503
 // and why not.
 func (s *Server) getReady(w http.ResponseWriter, _ *request) error {
-	result := readiness{Ready: true, Checks: make(map[string]checkResult, 1+len(s.cfg.Checks))}
-	for _, check := range append([]Check{{Name: "delivery", Ready: s.homes.Ready}}, s.cfg.Checks...) {
+	status, body := Readiness(append([]Check{{Name: "delivery", Ready: s.homes.Ready}}, s.cfg.Checks...))
+	return writeJSON(w, status, body)
+}
+
+// Readiness asks each check and returns the status and the JSON body of /readyz.
+func Readiness(checks []Check) (status int, body any) {
+	result := readiness{Ready: true, Checks: make(map[string]checkResult, len(checks))}
+	for _, check := range checks {
 		if err := check.Ready(); err != nil {
 			result.Ready = false
 			result.Checks[check.Name] = checkResult{Reason: err.Error()}
@@ -36,11 +42,10 @@ func (s *Server) getReady(w http.ResponseWriter, _ *request) error {
 			result.Checks[check.Name] = checkResult{OK: true}
 		}
 	}
-	status := http.StatusOK
 	if !result.Ready {
-		status = http.StatusServiceUnavailable
+		return http.StatusServiceUnavailable, result
 	}
-	return writeJSON(w, status, result)
+	return http.StatusOK, result
 }
 
 // getMetrics answers the process's figures in the format of Prometheus.

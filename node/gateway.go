@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,13 +15,6 @@ import (
 	"maru/kafka"
 	"maru/record"
 )
-
-// gatewayPart is the role gateway. Its instance changes when its place in delivery
-// is lost: replies may have been missed, so everything that waited is given up and
-// the gateway starts over under a new name.
-type gatewayPart struct {
-	homes atomic.Pointer[gateway.Homes]
-}
 
 // line is a way to send commands and get replies: an instance id, the correlator,
 // and the reader of its partition of delivery.
@@ -85,7 +77,6 @@ func (n *Node) startGateway(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	started, done := make(chan error, 1), make(chan struct{})
-	n.gateway = &gatewayPart{}
 	go func() {
 		defer close(done)
 		n.supervise(run, policy, started)
@@ -99,8 +90,10 @@ func (n *Node) startGateway(ctx context.Context) error {
 	}
 }
 
-// supervise serves under one instance id after the other until ctx ends. A failure
-// before the first has served is the process's; it tells started once.
+// supervise serves under one instance id after the other until ctx ends. The instance
+// changes when its place in delivery is lost: replies may have been missed, so what
+// waited is given up and the gateway starts over under a new name. A failure before
+// the first has served is the process's; it tells started once.
 func (n *Node) supervise(ctx context.Context, policy *auth.Policy, started chan<- error) {
 	served := false
 	for ctx.Err() == nil {
@@ -150,7 +143,6 @@ func (n *Node) serveOnce(ctx context.Context, policy *auth.Policy, serving func(
 	if err != nil {
 		return err
 	}
-	n.gateway.homes.Store(l.homes)
 	serving()
 	err = srv.Serve(ctx, ln)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {

@@ -133,15 +133,8 @@ func (n *Node) startOps(context.Context) error {
 }
 
 func (n *Node) serveReady(w http.ResponseWriter, _ *http.Request) {
-	status, checks := http.StatusOK, map[string]map[string]any{}
-	for _, c := range n.checks() {
-		checks[c.Name] = map[string]any{"ok": true}
-		if err := c.Ready(); err != nil {
-			status = http.StatusServiceUnavailable
-			checks[c.Name] = map[string]any{"ok": false, "reason": err.Error()}
-		}
-	}
-	writeJSON(w, status, map[string]any{"ready": status == http.StatusOK, "checks": checks})
+	status, body := gateway.Readiness(n.checks())
+	writeJSON(w, status, body)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -38,7 +38,6 @@ type Node struct {
 	mending  bool // by Repair: another log of commands is not refused
 	producer *kafka.Producer
 	home     *homePart
-	gateway  *gatewayPart
 	health   health
 	control  *control
 
